@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Frames in a stream of octets: the walk that cuts them, and what can be seen of one.
+//!
+//! Every conforming receiver must cut the stream at the same places, or a filter can be walked
+//! around. So a walk accepts a frame only when all of these hold: the start octets, LEN in 5..255,
+//! a right header CRC; a control octet that the standard defines; user data if and only if the
+//! control octet is that of user data; right CRCs of all blocks; and a first segment (FIR=1) that
+//! has its function code in this very frame.
+
+use crate::crc::Crc;
+use crate::link::{self, offset, Control};
+
+/// What decides which function a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The application function code of a first segment (FIR=1).
+    Function(u8),
+    /// A continuation segment (FIR=0), which carries no function code.
+    Continuation,
+    /// A frame without user data: keep-alives, acknowledgements.
+    Link,
+}
+
+/// What can be seen of a frame; `None` for what has not come yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The control octet.
+    pub control: Option<Control>,
+    /// The destination address, both octets.
+    pub destination: Option<u16>,
+    /// The source address, both octets.
+    pub source: Option<u16>,
+    /// The class.
+    pub class: Option<Class>,
+}
+
+impl Seen {
+    /// What can be seen of a frame of which `octets` have come, first octet first. Octets behind
+    /// the function code are of no interest; so is whether the frame is right.
+    pub fn of(octets: &[u8]) -> Seen {
+        Seen {
+            control: octets.get(offset::CONTROL).copied().map(Control),
+            destination: number(octets, offset::DESTINATION),
+            source: number(octets, offset::SOURCE),
+            class: class(octets),
+        }
+    }
+}
+
+/// The number of two octets, low octet first. One octet alone says nothing.
+fn number(octets: &[u8], at: usize) -> Option<u16> {
+    let (number, _) = octets.get(at..)?.split_first_chunk::<2>()?;
+    Some(u16::from_le_bytes(*number))
+}
+
+/// The class, or `None` where it cannot be told: the octet that tells has not come, or lies
+/// behind the frame's end.
+fn class(octets: &[u8]) -> Option<Class> {
+    let len = *octets.get(offset::LEN)?;
+    if len == link::LEN_MIN {
+        return Some(Class::Link);
+    }
+    if octets.get(offset::TRANSPORT)? & link::TRANSPORT_FIR == 0 {
+        return Some(Class::Continuation);
+    }
+    if len < link::LEN_MIN_FIRST {
+        return None;
+    }
+    octets.get(offset::FUNCTION).copied().map(Class::Function)
+}
+
+/// Why a walk stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// All octets were taken, and nothing else happened.
+    Taken,
+    /// The addresses of a frame have been seen; its CRCs have not been looked at yet.
+    Addressed,
+    /// A valid frame ends here.
+    Frame,
+    /// What began at the last boundary is no valid frame, whatever comes. The walk is over.
+    Wrong,
+}
+
+/// Octets at a frame's start that say all that a rule asks for: up to the function code.
+pub const START: usize = offset::FUNCTION + 1;
+
+/// A frame walk, which can be stopped and resumed at any octet.
+///
+/// A walk begins on a frame boundary.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Walk {
+    /// The frame's first octets: header, transport octet, application control, function code.
+    start: [u8; START],
+    /// Octets in `start`; 0 before the first frame.
+    kept: u8,
+    /// Octets of user data still to come, those of the current block included.
+    left: u8,
+    /// Octets of user data still to come in the current block.
+    block: u8,
+    /// Octets of the current block's CRC still to come, once its user data is complete.
+    check: u8,
+    crc: Crc,
+}
+
+impl Walk {
+    /// A walk that stands on a frame boundary.
+    pub fn new() -> Walk {
+        Walk::default()
+    }
+
+    /// Whether the walk stands between two frames.
+    pub fn at_boundary(&self) -> bool {
+        self.kept == 0 || (self.has_header() && self.left == 0 && self.check == 0)
+    }
+
+    /// What can be seen of the frame that the walk is in, or that [`Event::Frame`] has just
+    /// reported.
+    pub fn seen(&self) -> Seen {
+        Seen::of(self.start.get(..usize::from(self.kept)).unwrap_or(&[]))
+    }
+
+    /// Takes octets up to the next event. Returns it with the octets that are left.
+    pub fn step<'a>(&mut self, octets: &'a [u8]) -> (Event, &'a [u8]) {
+        let mut rest = octets;
+        if self.at_boundary() {
+            if rest.is_empty() {
+                return (Event::Taken, rest);
+            }
+            *self = Walk::new();
+        }
+        while !self.has_header() {
+            let Some((octet, behind)) = rest.split_first() else {
+                return (Event::Taken, rest);
+            };
+            rest = behind;
+            if !self.take_header(*octet) {
+                return (Event::Wrong, rest);
+            }
+            match usize::from(self.kept) {
+                link::HEADER_FIELDS => return (Event::Addressed, rest),
+                link::HEADER if self.left == 0 => return (Event::Frame, rest),
+                _ => {}
+            }
+        }
+        self.take_blocks(rest)
+    }
+
+    fn has_header(&self) -> bool {
+        usize::from(self.kept) >= link::HEADER
+    }
+
+    /// Takes an octet of the header. False when no valid frame begins like this.
+    fn take_header(&mut self, octet: u8) -> bool {
+        let at = usize::from(self.kept);
+        self.keep(octet);
+        let [_, _, len, ..] = self.start;
+        match at {
+            0 | 1 => link::START.get(at) == Some(&octet),
+            offset::LEN => link::len_is_possible(len),
+            offset::CONTROL => link::agree(len, Control(octet)),
+            offset::CRC => {
+                let fields = self.start.first_chunk::<{ link::HEADER_FIELDS }>();
+                self.crc = fields.map_or(self.crc, |fields| Crc::new().over(fields));
+                let [low, _] = self.crc.octets();
+                octet == low
+            }
+            offset::CRC_HIGH => {
+                let [_, high] = self.crc.octets();
+                self.left = len.saturating_sub(link::LEN_MIN);
+                self.begin_block();
+                octet == high
+            }
+            _ => true,
+        }
+    }
+
+    /// Keeps an octet of the frame's start.
+    fn keep(&mut self, octet: u8) {
+        if let Some(place) = self.start.get_mut(usize::from(self.kept)) {
+            *place = octet;
+            self.kept = self.kept.saturating_add(1);
+        }
+    }
+
+    fn begin_block(&mut self) {
+        self.block = self.left.min(link::BLOCK);
+        self.check = 0;
+        self.crc = Crc::new();
+    }
+
+    /// Takes user data and its CRCs.
+    fn take_blocks<'a>(&mut self, octets: &'a [u8]) -> (Event, &'a [u8]) {
+        let mut rest = octets;
+        while !rest.is_empty() {
+            if self.block != 0 {
+                let (data, behind) = rest
+                    .split_at_checked(usize::from(self.block))
+                    .unwrap_or((rest, &[]));
+                rest = behind;
+                // Not more than `block`, which is at most 16.
+                let taken = (data.len() & 0x1F) as u8;
+                self.block = self.block.saturating_sub(taken);
+                self.left = self.left.saturating_sub(taken);
+                self.crc = self.crc.over(data);
+                if !self.take_user_data(data) {
+                    return (Event::Wrong, rest);
+                }
+                if self.block == 0 {
+                    self.check = 2;
+                }
+                continue;
+            }
+            let [low, high] = self.crc.octets();
+            let wanted = if self.check == 2 { low } else { high };
+            let Some((octet, behind)) = rest.split_first() else {
+                break;
+            };
+            rest = behind;
+            if *octet != wanted {
+                return (Event::Wrong, rest);
+            }
+            self.check = self.check.saturating_sub(1);
+            if self.check == 0 {
+                if self.left == 0 {
+                    return (Event::Frame, rest);
+                }
+                self.begin_block();
+            }
+        }
+        (Event::Taken, rest)
+    }
+
+    /// Keeps what a rule asks for. False when this is a first segment without room for a function
+    /// code: the receiver would find it in the next frame.
+    fn take_user_data(&mut self, data: &[u8]) -> bool {
+        if usize::from(self.kept) == START {
+            return true;
+        }
+        for octet in data.iter().take(START) {
+            self.keep(*octet);
+        }
+        let [_, _, len, .., transport, _, _] = self.start;
+        transport & link::TRANSPORT_FIR == 0 || len >= link::LEN_MIN_FIRST
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A confirmed READ of dnp3.md.
+    const READ: [u8; 27] = [
+        0x05, 0x64, 0x14, 0xF3, 0x01, 0x00, 0x00, 0x04, 0x0A, 0x3B, 0xC0, 0xC3, 0x01, 0x3C, 0x02,
+        0x06, 0x3C, 0x03, 0x06, 0x3C, 0x04, 0x06, 0x3C, 0x01, 0x06, 0x9A, 0x12,
+    ];
+    const REQUEST_LINK_STATUS: [u8; 10] =
+        [0x05, 0x64, 0x05, 0xC9, 0x01, 0x00, 0x00, 0x04, 0xA6, 0x57];
+
+    /// The events of a walk over octets that come in pieces of `size`, without [`Event::Taken`].
+    fn events(octets: &[u8], size: usize, mut tell: impl FnMut(Event, Seen)) -> Walk {
+        let mut walk = Walk::new();
+        for piece in octets.chunks(size) {
+            let mut rest = piece;
+            while !rest.is_empty() {
+                let (event, behind) = walk.step(rest);
+                rest = behind;
+                match event {
+                    Event::Taken => assert!(rest.is_empty()),
+                    _ => tell(event, walk.seen()),
+                }
+            }
+        }
+        walk
+    }
+
+    #[test]
+    fn a_frame_is_cut_alike_in_pieces_of_any_size() {
+        for size in 1..=READ.len() {
+            let mut count = 0;
+            let walk = events(&READ, size, |event, seen| {
+                count += 1;
+                if count == 1 {
+                    assert_eq!((event, seen.class), (Event::Addressed, None));
+                    return;
+                }
+                assert_eq!(event, Event::Frame);
+                assert_eq!(
+                    seen,
+                    Seen {
+                        control: Some(Control(0xF3)),
+                        destination: Some(1),
+                        source: Some(1024),
+                        class: Some(Class::Function(1)),
+                    }
+                );
+            });
+            assert_eq!(count, 2);
+            assert!(walk.at_boundary());
+        }
+    }
+
+    #[test]
+    fn frames_follow_each_other() {
+        let mut classes = [None; 3];
+        let mut count = 0;
+        let mut stream = [0u8; 47];
+        stream[..10].copy_from_slice(&REQUEST_LINK_STATUS);
+        stream[10..37].copy_from_slice(&READ);
+        stream[37..].copy_from_slice(&REQUEST_LINK_STATUS);
+        let walk = events(&stream, 7, |event, seen| {
+            if event == Event::Frame {
+                classes[count] = seen.class;
+                count += 1;
+            }
+        });
+        assert_eq!(
+            classes,
+            [
+                Some(Class::Link),
+                Some(Class::Function(1)),
+                Some(Class::Link)
+            ]
+        );
+        assert!(walk.at_boundary());
+    }
+
+    #[test]
+    fn every_truncation_ends_inside_the_frame() {
+        for end in 1..READ.len() {
+            let walk = events(&READ[..end], READ.len(), |event, _| {
+                assert_eq!(event, Event::Addressed)
+            });
+            assert!(!walk.at_boundary(), "{end} octets");
+        }
+    }
+
+    #[test]
+    fn every_wrong_octet_is_found() {
+        for at in 0..READ.len() {
+            let mut octets = READ;
+            octets[at] ^= 0x10;
+            let mut wrong = false;
+            events(&octets, READ.len(), |event, _| {
+                wrong |= event == Event::Wrong;
+                assert!(wrong || event != Event::Frame, "octet {at}");
+            });
+            assert!(wrong, "octet {at}");
+        }
+    }
+
+    #[test]
+    fn a_first_segment_without_a_function_code_is_wrong() {
+        // Attack 7 of dnp3.md: the function code comes in the next frame.
+        let short = [
+            0x05, 0x64, 0x07, 0xC4, 0x01, 0x00, 0x00, 0x04, 0x46, 0x8B, 0x40, 0xC0, 0x36, 0xA1,
+        ];
+        let mut last = Event::Taken;
+        events(&short[..11], 11, |event, _| last = event);
+        assert_eq!(last, Event::Wrong);
+    }
+}

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The judgement: does this rule match this packet?
+
+use crate::frame::{Event, Walk};
+use crate::packet::{Fragment, Headers, Packet, Verdict};
+use crate::rule::{protocol, status, Reading, Rule};
+use crate::scan::Scan;
+
+/// Octets that are copied at a time out of memory that may change. They lie on the stack, of which
+/// a packet's path in the kernel has little.
+const COPIED: usize = 128;
+
+/// A TCP header without options, and where its fields stand.
+mod tcp {
+    pub(super) const HEADER: u32 = 20;
+    pub(super) const DATA_OFFSET: usize = 12;
+    pub(super) const FLAGS: usize = 13;
+    pub(super) const URG: u8 = 0x20;
+}
+
+/// A UDP header.
+mod udp {
+    pub(super) const HEADER: u32 = 8;
+}
+
+/// What is known of a payload before its first octet is read.
+#[derive(Clone, Copy)]
+struct Payload {
+    /// Offset of its first octet in the packet.
+    from: u32,
+    /// Offset of the octet behind its last.
+    to: u32,
+    /// Whether a frame may go on in the next packet (TCP).
+    is_stream: bool,
+    /// Whether the packet is malformed whatever the octets are.
+    malformed: bool,
+    /// Whether what the receiver makes of the octets cannot be told (URG).
+    unknown: bool,
+}
+
+/// Judges `packet`, whose IP layer says `headers`, by `rule`.
+///
+/// The work is linear in the packet. Each octet of a packet that is not linear is copied at most
+/// once.
+pub fn judge(rule: &Rule, packet: &dyn Packet, headers: &Headers) -> Verdict {
+    if headers.fragment == Fragment::Later {
+        return Verdict::NoMatch;
+    }
+    let end = packet.len().min(headers.end);
+    let matches = match headers.protocol {
+        protocol::TCP => match tcp_payload(packet, headers, end) {
+            Some(payload) => judge_payload(rule, packet, payload).matches(rule),
+            None => return Verdict::HotDrop,
+        },
+        protocol::UDP => match udp_payload(packet, headers, end) {
+            Some(payload) => judge_datagrams(rule, packet, payload, headers.udp_segment),
+            None => return Verdict::NoMatch,
+        },
+        _ => return Verdict::NoMatch,
+    };
+    if matches {
+        Verdict::Match
+    } else {
+        Verdict::NoMatch
+    }
+}
+
+/// Finds the payload of a TCP segment; `None` when its header cannot be right.
+fn tcp_payload(packet: &dyn Packet, headers: &Headers, end: u32) -> Option<Payload> {
+    let mut header = [0u8; tcp::HEADER as usize];
+    read(packet, headers.transport, end, &mut header)?;
+    let data_offset = u32::from(header[tcp::DATA_OFFSET] >> 4).wrapping_mul(4);
+    let from = headers.transport.checked_add(data_offset)?;
+    let urgent = header[tcp::FLAGS] & tcp::URG != 0;
+    (data_offset >= tcp::HEADER && from <= end).then_some(Payload {
+        from,
+        to: end,
+        is_stream: true,
+        malformed: urgent || headers.fragment == Fragment::First,
+        unknown: urgent,
+    })
+}
+
+/// Finds the payload of a UDP datagram; `None` when its header is cut short.
+fn udp_payload(packet: &dyn Packet, headers: &Headers, end: u32) -> Option<Payload> {
+    let mut header = [0u8; udp::HEADER as usize];
+    read(packet, headers.transport, end, &mut header)?;
+    let [_, _, _, _, high, low, _, _] = header;
+    let length = u32::from(u16::from_be_bytes([high, low]));
+    let from = headers.transport.checked_add(udp::HEADER)?;
+    Some(Payload {
+        from,
+        to: end,
+        is_stream: false,
+        malformed: length != end.wrapping_sub(headers.transport)
+            || headers.fragment == Fragment::First,
+        unknown: false,
+    })
+}
+
+/// Copies a header that must end at or before `end`.
+fn read(packet: &dyn Packet, offset: u32, end: u32, to: &mut [u8]) -> Option<()> {
+    let length = u32::try_from(to.len()).ok()?;
+    let behind = offset.checked_add(length)?;
+    (behind <= end && packet.copy(offset, to)).then_some(())
+}
+
+/// What a payload is, and how it stands with the rule's frame test.
+#[derive(Clone, Copy)]
+struct Judgement {
+    /// One bit of [`status`].
+    status: u8,
+    /// Whether the frame test, in the rule's reading, is satisfied. Without meaning where the rule
+    /// has none.
+    frames: bool,
+}
+
+impl Judgement {
+    fn matches(self, rule: &Rule) -> bool {
+        self.status & rule.statuses() != 0 && (self.frames || !rule.has_frame_test())
+    }
+}
+
+/// Judges each of the UDP datagrams of a packet by itself.
+///
+/// For a frame test, `only` wants every datagram to match, and `any` one of them. The status of
+/// the packet is that of its worst datagram.
+fn judge_datagrams(rule: &Rule, packet: &dyn Packet, payload: Payload, segment: u16) -> bool {
+    if segment == 0 {
+        return judge_payload(rule, packet, payload).matches(rule);
+    }
+    let mut from = payload.from;
+    let mut worst = Judgement {
+        status: status::NONE,
+        frames: false,
+    };
+    loop {
+        let to = from.saturating_add(u32::from(segment)).min(payload.to);
+        let datagram = judge_payload(
+            rule,
+            packet,
+            Payload {
+                from,
+                to,
+                ..payload
+            },
+        );
+        if rule.has_frame_test() {
+            let matches = datagram.matches(rule);
+            if matches == (rule.reading() == Reading::Any) {
+                return matches;
+            }
+        }
+        // The bits of `status` ascend from the best to the worst.
+        if datagram.status >= worst.status {
+            worst = datagram;
+        }
+        from = to;
+        if from >= payload.to {
+            return worst.matches(rule);
+        }
+    }
+}
+
+/// Judges one payload: that of a TCP segment, or one UDP datagram.
+fn judge_payload(rule: &Rule, packet: &dyn Packet, payload: Payload) -> Judgement {
+    if payload.unknown {
+        return Judgement {
+            status: status::MALFORMED,
+            frames: rule.reading() == Reading::Any,
+        };
+    }
+    if payload.from >= payload.to && !payload.malformed {
+        return Judgement {
+            status: status::NONE,
+            frames: false,
+        };
+    }
+    let mut course = Course::new(rule, payload.malformed);
+    if course.is_decided() || each_piece(packet, payload.from, payload.to, &mut course) {
+        return course.end(payload.is_stream);
+    }
+    // The packet did not give what its length promised.
+    Judgement {
+        status: status::MALFORMED,
+        frames: rule.reading() == Reading::Any,
+    }
+}
+
+/// Hands the octets from `from` to `to` to a course, until it is decided. False when the packet does not
+/// have them all.
+fn each_piece(packet: &dyn Packet, from: u32, to: u32, course: &mut Course<'_>) -> bool {
+    let mut at = from;
+    let linear = usize::try_from(from)
+        .ok()
+        .and_then(|from| packet.linear().get(from..));
+    if let (Some(linear), Ok(wanted)) = (linear, usize::try_from(to.saturating_sub(from))) {
+        let piece = linear.get(..wanted).unwrap_or(linear);
+        course.take(piece);
+        at = at.saturating_add(u32::try_from(piece.len()).unwrap_or(u32::MAX));
+    }
+    let mut copied = [0u8; COPIED];
+    while at < to && !course.is_decided() {
+        let wanted = usize::try_from(to.saturating_sub(at)).unwrap_or(COPIED);
+        let piece = match copied.get_mut(..wanted) {
+            Some(piece) => piece,
+            None => &mut copied,
+        };
+        if !packet.copy(at, piece) {
+            return false;
+        }
+        course.take(piece);
+        at = at.saturating_add(u32::try_from(piece.len()).unwrap_or(u32::MAX));
+    }
+    true
+}
+
+/// One pass over a payload: the frame walk, and beside it, where `any` may need it, the search for
+/// headers.
+struct Course<'r> {
+    rule: &'r Rule,
+    walk: Walk,
+    /// The search, for `any` on a payload that may turn out not to be valid.
+    scan: Option<Scan<'r>>,
+    reading: Option<Reading>,
+    /// Whether a frame has been seen of which `only` is not true, or of which `any` is.
+    found: bool,
+    /// Whether this is no sequence of valid frames, whatever comes.
+    wrong: bool,
+}
+
+impl<'r> Course<'r> {
+    fn new(rule: &'r Rule, malformed: bool) -> Course<'r> {
+        let reading = rule.has_frame_test().then(|| rule.reading());
+        let may_be_bad = rule.statuses() & (status::PARTIAL | status::MALFORMED) != 0;
+        Course {
+            rule,
+            walk: Walk::new(),
+            scan: (reading == Some(Reading::Any) && may_be_bad).then(|| Scan::new(rule)),
+            reading,
+            found: false,
+            wrong: malformed,
+        }
+    }
+
+    /// Whether what is still to come cannot change the answer.
+    fn is_decided(&self) -> bool {
+        match self.reading {
+            Some(Reading::Only) => self.found || self.wrong,
+            Some(Reading::Any) => {
+                self.wrong && self.scan.as_ref().is_none_or(|scan| scan.is_satisfied())
+            }
+            None => self.wrong,
+        }
+    }
+
+    fn take(&mut self, octets: &[u8]) {
+        if let Some(scan) = &mut self.scan {
+            scan.take(octets);
+        }
+        let mut rest = octets;
+        while !rest.is_empty() && !self.wrong && !self.is_decided() {
+            let (event, behind) = self.walk.step(rest);
+            rest = behind;
+            match (event, self.reading) {
+                (Event::Wrong, _) => self.wrong = true,
+                // Cheap first: a frame for others ends the question before a CRC is looked at.
+                (Event::Addressed | Event::Frame, Some(Reading::Only)) => {
+                    self.found |= !self.rule.admits(&self.walk.seen(), Reading::Only);
+                }
+                (Event::Frame, Some(Reading::Any)) => {
+                    self.found |= self.rule.admits(&self.walk.seen(), Reading::Any);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn end(self, is_stream: bool) -> Judgement {
+        let status = if self.wrong {
+            status::MALFORMED
+        } else if self.walk.at_boundary() {
+            status::VALID
+        } else if is_stream {
+            status::PARTIAL
+        } else {
+            status::MALFORMED
+        };
+        let frames = match (self.reading, status) {
+            (Some(Reading::Only), status::VALID) => !self.found,
+            (Some(Reading::Any), status::VALID) => self.found,
+            (Some(Reading::Any), _) => self.scan.is_some_and(Scan::end),
+            _ => false,
+        };
+        Judgement { status, frames }
+    }
+}

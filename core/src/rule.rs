@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The rule: `struct xt_dnp3_mtinfo` of `include/linux/netfilter/xt_dnp3.h`, the check of its
+//! form, and the predicate P that it asks of a frame.
+
+use crate::frame::{Class, Seen};
+
+/// Ranges in one list of addresses.
+pub const MAX_RANGES: usize = 8;
+/// Words in the set of function codes.
+pub const FC_WORDS: usize = 8;
+
+/// The first of the link addresses that reach stations which a rule does not name:
+/// self-address 65532 and the broadcast addresses 65533 to 65535.
+pub const FIRST_SHARED_ADDRESS: u16 = 0xFFFC;
+
+/// Bits of [`Rule::set`] and [`Rule::invert`].
+pub mod option {
+    /// `--saddr`
+    pub const SADDR: u16 = 1 << 0;
+    /// `--daddr`
+    pub const DADDR: u16 = 1 << 1;
+    /// `--fc`
+    pub const FC: u16 = 1 << 2;
+    /// `--status`
+    pub const STATUS: u16 = 1 << 3;
+    /// `--dir`
+    pub const DIR: u16 = 1 << 4;
+    /// `--frames` was given.
+    pub const FRAMES: u16 = 1 << 5;
+    /// `--track`: reserved, refused by [`Rule::check`](super::Rule::check).
+    pub const TRACK: u16 = 1 << 6;
+
+    /// Options that this version knows.
+    pub const KNOWN: u16 = SADDR | DADDR | FC | STATUS | DIR | FRAMES;
+    /// Options that `!` may stand before.
+    pub const INVERTIBLE: u16 = SADDR | DADDR | FC | STATUS | DIR;
+    /// Options that make a frame test.
+    pub const FRAME_TEST: u16 = SADDR | DADDR | FC | DIR | FRAMES;
+}
+
+/// Values of [`Rule::frames`].
+pub mod frames {
+    /// Surely every frame satisfies P.
+    pub const ONLY: u8 = 0;
+    /// Some frame may satisfy P.
+    pub const ANY: u8 = 1;
+}
+
+/// Values of [`Rule::dir`].
+pub mod dir {
+    /// No `--dir`.
+    pub const UNSET: u8 = 0;
+    /// DIR=1.
+    pub const MASTER: u8 = 1;
+    /// DIR=0.
+    pub const OUTSTATION: u8 = 2;
+}
+
+/// Bits of [`Rule::status`].
+pub mod status {
+    /// No payload and no URG.
+    pub const NONE: u8 = 1 << 0;
+    /// Valid frames and nothing else.
+    pub const VALID: u8 = 1 << 1;
+    /// TCP: ends inside a frame that is right so far.
+    pub const PARTIAL: u8 = 1 << 2;
+    /// Everything else.
+    pub const MALFORMED: u8 = 1 << 3;
+    /// Only with `--track`.
+    pub const AHEAD: u8 = 1 << 4;
+
+    /// Every status that a rule without `--track` can meet.
+    pub const STATELESS: u8 = NONE | VALID | PARTIAL | MALFORMED;
+}
+
+/// Bits of [`Rule::classes`].
+pub mod class {
+    /// A frame without user data.
+    pub const LINK: u8 = 1 << 0;
+    /// A continuation segment.
+    pub const CONT: u8 = 1 << 1;
+}
+
+/// `struct xt_dnp3_range`: addresses from `min` to `max`, both included.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    /// The lowest address.
+    pub min: u16,
+    /// The highest address.
+    pub max: u16,
+}
+
+/// `struct xt_dnp3_mtinfo`: one dnp3 match of a rule, in the layout of the UAPI header, which
+/// says what each member holds.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // the header is the one place
+pub struct Rule {
+    pub set: u16,
+    pub invert: u16,
+    pub frames: u8,
+    pub dir: u8,
+    pub status: u8,
+    pub classes: u8,
+    pub saddr_count: u8,
+    pub daddr_count: u8,
+    pub reserved: [u8; 6],
+    pub saddr: [Range; MAX_RANGES],
+    pub daddr: [Range; MAX_RANGES],
+    pub fc: [u32; FC_WORDS],
+}
+
+/// Why the kernel refuses a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invalid {
+    /// The rule names no protocol, inverts it, or names another than TCP and UDP.
+    Protocol,
+    /// A bit in `set` that this version does not know.
+    UnknownOption,
+    /// A bit in `invert` that is not in `set`, or whose option cannot be inverted.
+    Invert,
+    /// `frames` is unknown, or not zero without its option.
+    Frames,
+    /// `dir` is unknown, or does not go with its option.
+    Dir,
+    /// `status` is unknown or empty, or does not go with its option.
+    Status,
+    /// `fc` and `classes` are unknown or empty, or do not go with their option.
+    Functions,
+    /// A source list that is empty, too long, reversed, not ascending, or not zero behind its end.
+    SourceRanges,
+    /// A destination list of that kind.
+    DestinationRanges,
+    /// A reserved member that is not zero.
+    Reserved,
+}
+
+impl Invalid {
+    /// One line for the kernel log.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Invalid::Protocol => "needs -p tcp or -p udp, not inverted",
+            Invalid::UnknownOption => "unknown option bits",
+            Invalid::Invert => "inverts an option that is not set or has no inverse",
+            Invalid::Frames => "bad --frames value",
+            Invalid::Dir => "bad --dir value",
+            Invalid::Status => "bad --status set",
+            Invalid::Functions => "bad --fc set",
+            Invalid::SourceRanges => "bad --saddr ranges",
+            Invalid::DestinationRanges => "bad --daddr ranges",
+            Invalid::Reserved => "reserved octets are not zero",
+        }
+    }
+}
+
+/// IP protocol numbers that a rule may name.
+pub mod protocol {
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+}
+
+/// Which reading of the frame test is asked for: design, "the quantifier".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Surely satisfied: under-approximates.
+    Only,
+    /// Possibly satisfied: over-approximates.
+    Any,
+}
+
+impl Rule {
+    /// Whether the rule is in the form that the header describes, in a rule of iptables that
+    /// names `protocol` (0 for none), `inverted` or not.
+    pub fn check(&self, protocol: u8, inverted: bool) -> Result<(), Invalid> {
+        use Invalid::{Dir, Frames, Functions, Invert, Protocol, Reserved, Status, UnknownOption};
+        let given = |bit: u16| self.set & bit != 0;
+        let require = |holds: bool, invalid: Invalid| if holds { Ok(()) } else { Err(invalid) };
+
+        require(
+            !inverted && (protocol == protocol::TCP || protocol == protocol::UDP),
+            Protocol,
+        )?;
+        require(self.set & !option::KNOWN == 0, UnknownOption)?;
+        require(self.invert & !(self.set & option::INVERTIBLE) == 0, Invert)?;
+        require(
+            match self.frames {
+                frames::ONLY => true,
+                frames::ANY => given(option::FRAMES),
+                _ => false,
+            },
+            Frames,
+        )?;
+        require(
+            match self.dir {
+                dir::UNSET => !given(option::DIR),
+                dir::MASTER | dir::OUTSTATION => given(option::DIR),
+                _ => false,
+            },
+            Dir,
+        )?;
+        require(
+            self.status & !status::STATELESS == 0 && (self.status != 0) == given(option::STATUS),
+            Status,
+        )?;
+        let functions = self.classes != 0 || self.fc.iter().any(|word| *word != 0);
+        require(
+            self.classes & !(class::LINK | class::CONT) == 0 && functions == given(option::FC),
+            Functions,
+        )?;
+        require(
+            well_formed(&self.saddr, self.saddr_count, given(option::SADDR)),
+            Invalid::SourceRanges,
+        )?;
+        require(
+            well_formed(&self.daddr, self.daddr_count, given(option::DADDR)),
+            Invalid::DestinationRanges,
+        )?;
+        require(self.reserved.iter().all(|octet| *octet == 0), Reserved)
+    }
+
+    /// Whether the rule asks anything of the frames; else only of the packet's status.
+    pub fn has_frame_test(&self) -> bool {
+        self.set & option::FRAME_TEST != 0 || self.set & option::STATUS == 0
+    }
+
+    /// The reading that the rule's frame test has.
+    pub fn reading(&self) -> Reading {
+        if self.frames == frames::ANY {
+            Reading::Any
+        } else {
+            Reading::Only
+        }
+    }
+
+    /// The packet statuses that the rule allows, the inversion applied: bits of [`status`].
+    pub fn statuses(&self) -> u8 {
+        match (
+            self.set & option::STATUS != 0,
+            self.invert & option::STATUS != 0,
+        ) {
+            (false, _) => status::STATELESS,
+            (true, false) => self.status,
+            (true, true) => !self.status & status::STATELESS,
+        }
+    }
+
+    /// P: whether what is seen of a frame satisfies the rule's address, function and direction
+    /// options. What is not seen satisfies every option, inverted or not.
+    pub fn admits(&self, seen: &Seen, reading: Reading) -> bool {
+        self.admits_source(seen)
+            && self.admits_destination(seen, reading)
+            && self.admits_class(seen)
+            && self.admits_direction(seen)
+    }
+
+    fn admits_source(&self, seen: &Seen) -> bool {
+        match seen.source {
+            Some(source) if self.set & option::SADDR != 0 => {
+                holds(&self.saddr, self.saddr_count, source) != self.inverts(option::SADDR)
+            }
+            _ => true,
+        }
+    }
+
+    fn admits_destination(&self, seen: &Seen, reading: Reading) -> bool {
+        match seen.destination {
+            Some(destination) if self.set & option::DADDR != 0 => {
+                let listed = holds(&self.daddr, self.daddr_count, destination);
+                if destination >= FIRST_SHARED_ADDRESS && !listed {
+                    // It reaches stations that the rule does not name: neither surely inside the
+                    // list nor surely outside.
+                    reading == Reading::Any
+                } else {
+                    listed != self.inverts(option::DADDR)
+                }
+            }
+            _ => true,
+        }
+    }
+
+    fn admits_class(&self, seen: &Seen) -> bool {
+        match seen.class {
+            Some(class) if self.set & option::FC != 0 => {
+                let listed = match class {
+                    Class::Function(code) => {
+                        let word = self.fc.get(usize::from(code >> 5)).copied().unwrap_or(0);
+                        word >> (code & 31) & 1 != 0
+                    }
+                    Class::Continuation => self.classes & class::CONT != 0,
+                    Class::Link => self.classes & class::LINK != 0,
+                };
+                listed != self.inverts(option::FC)
+            }
+            _ => true,
+        }
+    }
+
+    fn admits_direction(&self, seen: &Seen) -> bool {
+        match seen.control {
+            Some(control) if self.set & option::DIR != 0 => {
+                (control.from_master() == (self.dir == dir::MASTER)) != self.inverts(option::DIR)
+            }
+            _ => true,
+        }
+    }
+
+    fn inverts(&self, bit: u16) -> bool {
+        self.invert & bit != 0
+    }
+}
+
+/// The first `count` of the ranges.
+fn used(ranges: &[Range; MAX_RANGES], count: u8) -> &[Range] {
+    ranges.get(..usize::from(count)).unwrap_or(ranges)
+}
+
+fn holds(ranges: &[Range; MAX_RANGES], count: u8, address: u16) -> bool {
+    used(ranges, count)
+        .iter()
+        .any(|range| range.min <= address && address <= range.max)
+}
+
+/// Whether a list is there if and only if its option is, ascends with a gap between one range and
+/// the next, and is zero behind its end.
+fn well_formed(ranges: &[Range; MAX_RANGES], count: u8, given: bool) -> bool {
+    let count = usize::from(count);
+    if count > MAX_RANGES || (count != 0) != given {
+        return false;
+    }
+    let mut below: Option<u16> = None;
+    for (position, range) in ranges.iter().enumerate() {
+        if position >= count {
+            if *range != Range::default() {
+                return false;
+            }
+            continue;
+        }
+        let apart = below.is_none_or(|max| range.min > max.saturating_add(1));
+        if range.min > range.max || !apart {
+            return false;
+        }
+        below = Some(range.max);
+    }
+    true
+}

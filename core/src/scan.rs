@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The search for whatever may be a frame's header, at any octet of a packet.
+//!
+//! A receiver that meets an octet it does not like may go on anywhere behind it. So of a packet
+//! that is not made of whole valid frames, a rule that drops must suspect every place, inside
+//! frames too, where a header may stand: `05 64`, LEN in 5..255, a right header CRC, each as far
+//! as the packet goes.
+
+use crate::crc::Crc;
+use crate::frame::{Class, Seen, START};
+use crate::link::{self, offset};
+use crate::rule::{Reading, Rule};
+
+/// Headers in one packet after which the search gives up and takes P for satisfied.
+pub const MAX_HEADERS: u16 = 1024;
+
+/// Octets that must be kept of one piece for the next: a header may begin in each of them whose
+/// function code has not come yet.
+const KEPT: usize = START - 1;
+
+/// A search under way, which can be stopped and resumed at any octet.
+#[derive(Clone, Copy, Debug)]
+pub struct Scan<'r> {
+    rule: &'r Rule,
+    /// The last octets that were taken, `kept` of them; a header may begin in each.
+    last: [u8; KEPT],
+    kept: u8,
+    /// Headers found so far.
+    headers: u16,
+    satisfied: bool,
+}
+
+impl<'r> Scan<'r> {
+    /// A search for a header that does not contradict the rule's P.
+    pub fn new(rule: &'r Rule) -> Scan<'r> {
+        Scan {
+            rule,
+            last: [0; KEPT],
+            kept: 0,
+            headers: 0,
+            satisfied: false,
+        }
+    }
+
+    /// Whether P could not be ruled out so far.
+    pub fn is_satisfied(&self) -> bool {
+        self.satisfied
+    }
+
+    /// Whether P cannot be ruled out, when no octet follows.
+    pub fn end(mut self) -> bool {
+        let last = self.last;
+        let mut rest = last.get(..usize::from(self.kept)).unwrap_or(&[]);
+        while !rest.is_empty() {
+            self.judge(rest);
+            rest = rest.get(1..).unwrap_or(&[]);
+        }
+        self.satisfied
+    }
+
+    /// Takes the next octets.
+    pub fn take(&mut self, octets: &[u8]) {
+        if self.satisfied {
+            return;
+        }
+        // What was kept, with as much behind it as its last octet may need.
+        let mut joint = [0u8; 2 * KEPT];
+        let old = usize::from(self.kept);
+        let fresh = octets.len().min(KEPT);
+        let filled = self.last.iter().take(old).chain(octets.iter().take(fresh));
+        for (place, octet) in joint.iter_mut().zip(filled) {
+            *place = *octet;
+        }
+        let joint = joint.get(..old.saturating_add(fresh)).unwrap_or(&[]);
+        if fresh < KEPT {
+            // A short piece: all of it is in the joint.
+            let decided = joint.len().saturating_sub(KEPT);
+            self.search(joint, decided);
+            self.keep(joint);
+            return;
+        }
+        self.search(joint, old);
+        self.search(octets, octets.len().saturating_sub(KEPT));
+        self.keep(octets);
+    }
+
+    /// Judges what may be headers in the first `starts` of the octets.
+    fn search(&mut self, octets: &[u8], starts: usize) {
+        let mut at = 0usize;
+        let [start, _] = link::START;
+        while let Some(ahead) = octets.get(at..starts) {
+            let Some(skip) = ahead.iter().position(|octet| *octet == start) else {
+                return;
+            };
+            at = at.saturating_add(skip);
+            self.judge(octets.get(at..).unwrap_or(&[]));
+            if self.satisfied {
+                return;
+            }
+            at = at.saturating_add(1);
+        }
+    }
+
+    /// Keeps the last octets for the next piece.
+    fn keep(&mut self, octets: &[u8]) {
+        let end = octets
+            .get(octets.len().saturating_sub(KEPT)..)
+            .unwrap_or(&[]);
+        for (place, octet) in self.last.iter_mut().zip(end) {
+            *place = *octet;
+        }
+        // At most KEPT, which is 12.
+        self.kept = (end.len() & 0x0F) as u8;
+    }
+
+    /// Judges one place. `octets` begin there and go as far as can be seen.
+    fn judge(&mut self, octets: &[u8]) {
+        if !may_be_header(octets) {
+            return;
+        }
+        self.headers = self.headers.saturating_add(1);
+        let seen = Seen::of(octets);
+        // A receiver that does not look whether LEN and control octet agree may take it either way.
+        let or_link = seen.control.is_some_and(|control| !control.is_user_data());
+        self.satisfied = self.headers > MAX_HEADERS
+            || self.rule.admits(&seen, Reading::Any)
+            || (or_link
+                && self.rule.admits(
+                    &Seen {
+                        class: Some(Class::Link),
+                        ..seen
+                    },
+                    Reading::Any,
+                ));
+    }
+}
+
+/// Whether a header may stand here, as far as the octets go.
+fn may_be_header(octets: &[u8]) -> bool {
+    fn agree(octets: &[u8], wanted: &[u8]) -> bool {
+        octets
+            .iter()
+            .zip(wanted)
+            .all(|(octet, wanted)| octet == wanted)
+    }
+    let len = octets.get(offset::LEN).unwrap_or(&link::LEN_MIN);
+    if octets.is_empty() || !agree(octets, &link::START) || *len < link::LEN_MIN {
+        return false;
+    }
+    match octets.split_first_chunk::<{ link::HEADER_FIELDS }>() {
+        Some((fields, behind)) => agree(behind, &Crc::new().over(fields).octets()),
+        None => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule::{frames, option};
+
+    /// Carrier B of dnp3.md: a valid READ with a COLD_RESTART inside, from octet 28 on.
+    const CARRIER: [u8; 45] = [
+        0x05, 0x64, 0x24, 0xC4, 0x01, 0x00, 0x00, 0x04, 0x94, 0xE9, 0xC1, 0xC1, 0x01, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xD5, 0xDE, 0x05, 0x64,
+        0x08, 0xC4, 0x01, 0x00, 0x00, 0x04, 0xA4, 0xCF, 0xC0, 0xC0, 0x0D, 0x9C, 0x86, 0x31, 0x76,
+    ];
+
+    fn function(code: u8) -> Rule {
+        let mut rule = Rule {
+            set: option::FC | option::FRAMES,
+            frames: frames::ANY,
+            ..Rule::default()
+        };
+        rule.fc[usize::from(code / 32)] = 1 << (code % 32);
+        rule
+    }
+
+    fn scan(rule: &Rule, octets: &[u8], size: usize) -> bool {
+        let mut scan = Scan::new(rule);
+        for piece in octets.chunks(size) {
+            scan.take(piece);
+        }
+        scan.end()
+    }
+
+    #[test]
+    fn pieces_of_any_size_give_the_same_answer() {
+        for size in 1..=CARRIER.len() {
+            assert!(scan(&function(1), &CARRIER, size), "{size}");
+            assert!(scan(&function(13), &CARRIER, size), "{size}");
+            assert!(!scan(&function(2), &CARRIER, size), "{size}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_is_any_function() {
+        let restart = &CARRIER[28..];
+        for end in 1..=15 {
+            let seen = scan(&function(2), &restart[..end], 100);
+            assert_eq!(seen, end < 13, "{end} octets");
+            assert!(scan(&function(13), &restart[..end], 100), "{end} octets");
+        }
+        assert!(!scan(&function(13), &[], 1));
+    }
+
+    #[test]
+    fn after_so_many_headers_it_gives_up() {
+        const LINK: [u8; 10] = [0x05, 0x64, 0x05, 0xC9, 0x01, 0x00, 0x00, 0x04, 0xA6, 0x57];
+        let mut octets = [0u8; 10 * 1025];
+        for place in octets.chunks_mut(10) {
+            place.copy_from_slice(&LINK);
+        }
+        for size in [7, 128, octets.len()] {
+            assert!(!scan(&function(1), &octets[..10 * 1024], size), "{size}");
+            assert!(scan(&function(1), &octets, size), "{size}");
+        }
+    }
+}
