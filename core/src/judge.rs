@@ -296,3 +296,244 @@ impl<'r> Course<'r> {
         Judgement { status, frames }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Octets;
+    use crate::rule::{frames, option};
+
+    const READ: [u8; 27] = [
+        0x05, 0x64, 0x14, 0xF3, 0x01, 0x00, 0x00, 0x04, 0x0A, 0x3B, 0xC0, 0xC3, 0x01, 0x3C, 0x02,
+        0x06, 0x3C, 0x03, 0x06, 0x3C, 0x04, 0x06, 0x3C, 0x01, 0x06, 0x9A, 0x12,
+    ];
+    const RESTART: [u8; 15] = [
+        0x05, 0x64, 0x08, 0xC4, 0x01, 0x00, 0x00, 0x04, 0xA4, 0xCF, 0xC0, 0xC0, 0x0D, 0x9C, 0x86,
+    ];
+
+    /// A transport header of `header` octets behind 4 others, then a payload.
+    struct Sent {
+        octets: [u8; 128],
+        headers: Headers,
+    }
+
+    const BEFORE: usize = 4;
+
+    fn tcp(payload: &[&[u8]], data_offset: u8, flags: u8) -> Sent {
+        let header = usize::from(data_offset) * 4;
+        let mut sent = send(payload, header, protocol::TCP);
+        sent.octets[BEFORE + tcp::DATA_OFFSET] = data_offset << 4;
+        sent.octets[BEFORE + tcp::FLAGS] = flags;
+        sent
+    }
+
+    fn udp(payload: &[&[u8]]) -> Sent {
+        let mut sent = send(payload, 8, protocol::UDP);
+        let length = (sent.headers.end as usize - BEFORE) as u8;
+        sent.octets[BEFORE + 5] = length;
+        sent
+    }
+
+    fn send(payload: &[&[u8]], header: usize, protocol: u8) -> Sent {
+        let mut octets = [0xFF; 128];
+        octets[..BEFORE + header].fill(0);
+        let mut end = BEFORE + header;
+        for part in payload {
+            octets[end..][..part.len()].copy_from_slice(part);
+            end += part.len();
+        }
+        Sent {
+            octets,
+            headers: Headers {
+                transport: BEFORE as u32,
+                end: end as u32,
+                protocol,
+                ..Headers::default()
+            },
+        }
+    }
+
+    fn verdict(rule: &Rule, sent: &Sent) -> Verdict {
+        judge(rule, &Octets(&sent.octets), &sent.headers)
+    }
+
+    fn status_of(sent: &Sent) -> Option<u8> {
+        let mut statuses = (0..4).map(|bit| 1u8 << bit).filter(|status| {
+            let rule = Rule {
+                set: option::STATUS,
+                status: *status,
+                ..Rule::default()
+            };
+            verdict(&rule, sent) == Verdict::Match
+        });
+        let status = statuses.next();
+        assert_eq!(statuses.next(), None, "a packet has one status");
+        status
+    }
+
+    fn function(code: u8, frames: u8) -> Rule {
+        let mut rule = Rule {
+            set: option::FC | option::FRAMES,
+            frames,
+            ..Rule::default()
+        };
+        rule.fc[usize::from(code / 32)] = 1 << (code % 32);
+        rule
+    }
+
+    #[test]
+    fn the_payload_lies_between_the_header_and_the_end_of_the_ip_packet() {
+        // What lies behind the end of the IP packet, all 0xFF, is padding.
+        for data_offset in 5..=15 {
+            assert_eq!(
+                status_of(&tcp(&[&READ], data_offset, 0)),
+                Some(status::VALID)
+            );
+        }
+        assert_eq!(status_of(&udp(&[&READ])), Some(status::VALID));
+        assert_eq!(status_of(&tcp(&[], 5, 0)), Some(status::NONE));
+        assert_eq!(status_of(&udp(&[])), Some(status::NONE));
+    }
+
+    #[test]
+    fn a_tcp_header_that_cannot_be_right_is_dropped() {
+        let rule = Rule::default();
+        for data_offset in 0..5 {
+            let mut sent = tcp(&[&READ], 5, 0);
+            sent.octets[BEFORE + tcp::DATA_OFFSET] = data_offset << 4;
+            assert_eq!(verdict(&rule, &sent), Verdict::HotDrop);
+        }
+        let mut sent = tcp(&[], 5, 0);
+        sent.octets[BEFORE + tcp::DATA_OFFSET] = 6 << 4;
+        assert_eq!(verdict(&rule, &sent), Verdict::HotDrop, "past the packet");
+        sent.headers.end -= 1;
+        assert_eq!(verdict(&rule, &sent), Verdict::HotDrop, "cut short");
+        sent.headers.transport = u32::MAX - 3;
+        assert_eq!(verdict(&rule, &sent), Verdict::HotDrop, "far away");
+    }
+
+    #[test]
+    fn what_is_never_a_match() {
+        let inverted = Rule {
+            set: option::FC,
+            invert: option::FC,
+            classes: 1,
+            ..Rule::default()
+        };
+        let mut sent = udp(&[&READ]);
+        sent.headers.end = BEFORE as u32 + 7;
+        assert_eq!(verdict(&inverted, &sent), Verdict::NoMatch, "UDP cut short");
+        let mut sent = tcp(&[&READ], 5, 0);
+        sent.headers.fragment = Fragment::Later;
+        sent.octets[BEFORE + tcp::DATA_OFFSET] = 0;
+        assert_eq!(
+            verdict(&inverted, &sent),
+            Verdict::NoMatch,
+            "a later fragment"
+        );
+        sent.headers.fragment = Fragment::Whole;
+        sent.headers.protocol = 132;
+        assert_eq!(verdict(&inverted, &sent), Verdict::NoMatch, "SCTP");
+    }
+
+    #[test]
+    fn what_is_malformed_whatever_the_octets_are() {
+        for payload in [&[][..], &[&READ[..]][..]] {
+            let urgent = tcp(payload, 5, tcp::URG);
+            assert_eq!(status_of(&urgent), Some(status::MALFORMED));
+            assert_eq!(verdict(&function(2, frames::ANY), &urgent), Verdict::Match);
+            let mut first = tcp(payload, 5, 0);
+            first.headers.fragment = Fragment::First;
+            assert_eq!(status_of(&first), Some(status::MALFORMED));
+            let mut udp = udp(payload);
+            udp.octets[BEFORE + 5] ^= 1;
+            assert_eq!(status_of(&udp), Some(status::MALFORMED));
+        }
+    }
+
+    #[test]
+    fn a_frame_cut_short_is_partial_on_tcp_alone() {
+        for end in 1..RESTART.len() {
+            let cut = &RESTART[..end];
+            assert_eq!(status_of(&tcp(&[&READ, cut], 5, 0)), Some(status::PARTIAL));
+            assert_eq!(status_of(&udp(&[&READ, cut])), Some(status::MALFORMED));
+        }
+    }
+
+    #[test]
+    fn a_second_frame_does_not_hide_behind_the_first() {
+        let both = tcp(&[&READ, &RESTART], 5, 0);
+        assert_eq!(verdict(&function(1, frames::ONLY), &both), Verdict::NoMatch);
+        assert_eq!(
+            verdict(&function(13, frames::ONLY), &both),
+            Verdict::NoMatch
+        );
+        assert_eq!(verdict(&function(1, frames::ANY), &both), Verdict::Match);
+        assert_eq!(verdict(&function(13, frames::ANY), &both), Verdict::Match);
+        assert_eq!(verdict(&function(2, frames::ANY), &both), Verdict::NoMatch);
+    }
+
+    #[test]
+    fn datagrams_in_one_packet_are_judged_one_by_one() {
+        // A READ of 27 octets, then a restart of 15: a cut at 27 makes two datagrams, both valid.
+        let mut sent = udp(&[&READ, &RESTART]);
+        sent.headers.udp_segment = READ.len() as u16;
+        assert_eq!(status_of(&sent), Some(status::VALID));
+        assert_eq!(verdict(&Rule::default(), &sent), Verdict::Match);
+        assert_eq!(verdict(&function(1, frames::ONLY), &sent), Verdict::NoMatch);
+        assert_eq!(verdict(&function(13, frames::ANY), &sent), Verdict::Match);
+        assert_eq!(verdict(&function(2, frames::ANY), &sent), Verdict::NoMatch);
+        // Cut elsewhere, no datagram is whole.
+        sent.headers.udp_segment = 26;
+        assert_eq!(status_of(&sent), Some(status::MALFORMED));
+        assert_eq!(verdict(&Rule::default(), &sent), Verdict::NoMatch);
+        // A segment size larger than the payload is one datagram.
+        sent.headers.udp_segment = 1000;
+        assert_eq!(status_of(&sent), Some(status::VALID));
+    }
+
+    /// A packet that says it is longer than what it gives.
+    struct Short;
+
+    impl Packet for Short {
+        fn len(&self) -> u32 {
+            100
+        }
+        fn linear(&self) -> &[u8] {
+            &[]
+        }
+        fn copy(&self, offset: u32, to: &mut [u8]) -> bool {
+            let length = to.len();
+            to.fill(0);
+            if let Some(octet) = to.get_mut(5) {
+                *octet = 100;
+            }
+            offset == 0 && length == 8
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_malformed() {
+        let headers = Headers {
+            end: 100,
+            protocol: protocol::UDP,
+            ..Headers::default()
+        };
+        let rule = |set, status, frames| Rule {
+            set,
+            status,
+            frames,
+            ..Rule::default()
+        };
+        let verdict = |rule: &Rule| judge(rule, &Short, &headers);
+        assert_eq!(verdict(&rule(0, 0, 0)), Verdict::NoMatch);
+        assert_eq!(
+            verdict(&rule(option::FRAMES, 0, frames::ANY)),
+            Verdict::Match
+        );
+        assert_eq!(
+            verdict(&rule(option::STATUS, status::MALFORMED, 0)),
+            Verdict::Match
+        );
+    }
+}

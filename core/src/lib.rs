@@ -23,5 +23,5 @@ pub mod rule;
 pub mod scan;
 
 pub use judge::judge;
-pub use packet::{Fragment, Headers, Packet, Verdict};
+pub use packet::{Fragment, Headers, Octets, Packet, Verdict};
 pub use rule::Rule;

@@ -23,20 +23,27 @@ pub trait Packet {
     }
 }
 
-impl Packet for [u8] {
+/// A packet that lies whole in memory that stays as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Octets<'a>(pub &'a [u8]);
+
+impl Packet for Octets<'_> {
     fn len(&self) -> u32 {
-        u32::try_from(<[u8]>::len(self)).unwrap_or(u32::MAX)
+        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
     }
 
     fn linear(&self) -> &[u8] {
-        self
+        self.0
     }
 
     fn copy(&self, offset: u32, to: &mut [u8]) -> bool {
-        let from = usize::try_from(offset).ok().and_then(|at| self.get(at..));
+        let from = usize::try_from(offset).ok().and_then(|at| self.0.get(at..));
         match from.and_then(|from| from.get(..to.len())) {
             Some(from) => {
-                to.copy_from_slice(from);
+                // Not copy_from_slice(), which panics on another length.
+                for (place, octet) in to.iter_mut().zip(from) {
+                    *place = *octet;
+                }
                 true
             }
             None => false,

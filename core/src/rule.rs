@@ -328,22 +328,212 @@ fn holds(ranges: &[Range; MAX_RANGES], count: u8, address: u16) -> bool {
 /// the next, and is zero behind its end.
 fn well_formed(ranges: &[Range; MAX_RANGES], count: u8, given: bool) -> bool {
     let count = usize::from(count);
-    if count > MAX_RANGES || (count != 0) != given {
+    let Some((used, unused)) = ranges.split_at_checked(count) else {
         return false;
-    }
+    };
     let mut below: Option<u16> = None;
-    for (position, range) in ranges.iter().enumerate() {
-        if position >= count {
-            if *range != Range::default() {
-                return false;
-            }
-            continue;
-        }
+    let ascends = used.iter().all(|range| {
         let apart = below.is_none_or(|max| range.min > max.saturating_add(1));
-        if range.min > range.max || !apart {
-            return false;
-        }
         below = Some(range.max);
+        range.min <= range.max && apart
+    });
+    (count != 0) == given && ascends && unused.iter().all(|range| *range == Range::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::Control;
+    use core::mem::{offset_of, size_of};
+
+    const ONE: Range = Range { min: 1, max: 1 };
+
+    fn one() -> [Range; MAX_RANGES] {
+        let mut ranges = [Range::default(); MAX_RANGES];
+        ranges[0] = ONE;
+        ranges
     }
-    true
+
+    fn with(change: impl FnOnce(&mut Rule)) -> Rule {
+        let mut rule = Rule::default();
+        change(&mut rule);
+        rule
+    }
+
+    #[test]
+    fn layout_leaves_no_padding() {
+        assert_eq!(size_of::<Rule>(), 112);
+        assert_eq!(offset_of!(Rule, saddr), 16);
+        assert_eq!(offset_of!(Rule, daddr), 48);
+        assert_eq!(offset_of!(Rule, fc), 80);
+    }
+
+    #[test]
+    fn the_form_is_checked_again() {
+        let tcp = |change: fn(&mut Rule)| with(change).check(protocol::TCP, false);
+        assert_eq!(tcp(|_| ()), Ok(()));
+        assert_eq!(Rule::default().check(protocol::UDP, false), Ok(()));
+        for (protocol, inverted) in [(0, false), (6, true), (17, true), (132, false), (1, false)] {
+            assert_eq!(
+                Rule::default().check(protocol, inverted),
+                Err(Invalid::Protocol)
+            );
+        }
+        assert_eq!(tcp(|r| r.set = 1 << 7), Err(Invalid::UnknownOption));
+        assert_eq!(tcp(|r| r.set = option::TRACK), Err(Invalid::UnknownOption));
+        assert_eq!(tcp(|r| r.invert = option::FC), Err(Invalid::Invert));
+        assert_eq!(
+            tcp(|r| {
+                r.set = option::FRAMES;
+                r.invert = option::FRAMES;
+            }),
+            Err(Invalid::Invert)
+        );
+        assert_eq!(tcp(|r| r.frames = frames::ANY), Err(Invalid::Frames));
+        assert_eq!(
+            tcp(|r| {
+                r.set = option::FRAMES;
+                r.frames = 2;
+            }),
+            Err(Invalid::Frames)
+        );
+        assert_eq!(tcp(|r| r.dir = dir::MASTER), Err(Invalid::Dir));
+        assert_eq!(tcp(|r| r.set = option::DIR), Err(Invalid::Dir));
+        assert_eq!(
+            tcp(|r| {
+                r.set = option::DIR;
+                r.dir = 3;
+            }),
+            Err(Invalid::Dir)
+        );
+        assert_eq!(tcp(|r| r.status = status::NONE), Err(Invalid::Status));
+        assert_eq!(tcp(|r| r.set = option::STATUS), Err(Invalid::Status));
+        assert_eq!(
+            tcp(|r| {
+                r.set = option::STATUS;
+                r.status = status::AHEAD;
+            }),
+            Err(Invalid::Status)
+        );
+        assert_eq!(tcp(|r| r.set = option::FC), Err(Invalid::Functions));
+        assert_eq!(tcp(|r| r.fc[7] = 1), Err(Invalid::Functions));
+        assert_eq!(tcp(|r| r.classes = class::LINK), Err(Invalid::Functions));
+        assert_eq!(
+            tcp(|r| {
+                r.set = option::FC;
+                r.classes = 4;
+            }),
+            Err(Invalid::Functions)
+        );
+        assert_eq!(tcp(|r| r.reserved[5] = 1), Err(Invalid::Reserved));
+    }
+
+    #[test]
+    fn ranges_ascend_with_gaps() {
+        let list = |count: u8, ranges: &[(u16, u16)]| {
+            let mut rule = Rule {
+                set: option::SADDR | option::DADDR,
+                saddr_count: 1,
+                saddr: one(),
+                daddr_count: count,
+                ..Rule::default()
+            };
+            for (place, (min, max)) in rule.daddr.iter_mut().zip(ranges) {
+                *place = Range {
+                    min: *min,
+                    max: *max,
+                };
+            }
+            rule.check(protocol::TCP, false)
+        };
+        let bad = Err(Invalid::DestinationRanges);
+        assert_eq!(list(1, &[(0, 0xFFFF)]), Ok(()));
+        assert_eq!(list(2, &[(0, 0), (2, 3)]), Ok(()));
+        assert_eq!(
+            list(8, &[0, 2, 4, 6, 8, 10, 12, 14].map(|a| (a, a))),
+            Ok(())
+        );
+        assert_eq!(list(0, &[]), bad);
+        assert_eq!(list(9, &[]), bad);
+        assert_eq!(list(1, &[(2, 1)]), bad, "reversed");
+        assert_eq!(list(2, &[(0, 1), (2, 3)]), bad, "neighbours");
+        assert_eq!(list(2, &[(0, 5), (4, 8)]), bad, "overlap");
+        assert_eq!(list(2, &[(8, 9), (1, 2)]), bad, "descending");
+        assert_eq!(list(2, &[(1, 0xFFFF), (0xFFFF, 0xFFFF)]), bad, "at the end");
+        assert_eq!(list(1, &[(1, 1), (3, 3)]), bad, "behind the end");
+    }
+
+    #[test]
+    fn a_shared_address_is_neither_inside_nor_outside() {
+        let mut rule = with(|r| {
+            r.set = option::DADDR;
+            r.daddr_count = 1;
+            r.daddr[0] = ONE;
+        });
+        let to = |destination| Seen {
+            destination: Some(destination),
+            ..Seen::default()
+        };
+        for address in [0xFFFC, 0xFFFD, 0xFFFE, 0xFFFF] {
+            for invert in [0, option::DADDR] {
+                rule.invert = invert;
+                assert!(!rule.admits(&to(address), Reading::Only));
+                assert!(rule.admits(&to(address), Reading::Any));
+            }
+        }
+        assert!(
+            rule.admits(&to(0xFFFB), Reading::Only),
+            "inverted, reserved"
+        );
+        assert!(!rule.admits(&to(1), Reading::Any), "inverted, listed");
+        rule.daddr[0].max = 0xFFFF;
+        assert!(!rule.admits(&to(0xFFFF), Reading::Any), "inverted, listed");
+        rule.invert = 0;
+        assert!(rule.admits(&to(0xFFFF), Reading::Only), "listed");
+    }
+
+    #[test]
+    fn the_unseen_satisfies_everything() {
+        let rule = with(|r| {
+            r.set = option::SADDR | option::DADDR | option::FC | option::DIR;
+            r.dir = dir::MASTER;
+            r.saddr_count = 1;
+            r.daddr_count = 1;
+            r.fc[0] = 2;
+        });
+        let inverted = Rule {
+            invert: rule.set,
+            ..rule
+        };
+        for rule in [rule, inverted] {
+            assert!(rule.admits(&Seen::default(), Reading::Only));
+        }
+        let seen = Seen {
+            control: Some(Control(0x44)),
+            ..Seen::default()
+        };
+        assert!(!rule.admits(&seen, Reading::Any));
+        assert!(inverted.admits(&seen, Reading::Any));
+    }
+
+    #[test]
+    fn an_inverted_function_list_holds_what_has_no_function() {
+        let rule = with(|r| {
+            r.set = option::FC;
+            r.invert = option::FC;
+            r.fc[0] = 1 << 13 | 1 << 14;
+        });
+        let admits = |class| {
+            rule.admits(
+                &Seen {
+                    class: Some(class),
+                    ..Seen::default()
+                },
+                Reading::Only,
+            )
+        };
+        assert!(admits(Class::Link) && admits(Class::Continuation));
+        assert!(admits(Class::Function(129)) && admits(Class::Function(255)));
+        assert!(!admits(Class::Function(13)) && !admits(Class::Function(14)));
+    }
 }
