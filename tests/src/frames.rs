@@ -33,9 +33,11 @@ pub const BLOCK: usize = 16;
 /// Most user data octets in a frame.
 pub const MAX_USER_DATA: usize = 250;
 
+static CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_DNP);
+
 /// CRC-16/DNP of some octets.
 pub fn crc(octets: &[u8]) -> u16 {
-    Crc::<u16>::new(&CRC_16_DNP).checksum(octets)
+    CRC.checksum(octets)
 }
 
 /// Some octets with their CRC behind them, low octet first.

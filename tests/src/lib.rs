@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the tests of xt_dnp3 share: frames and vectors made without the help of `core`.
+//! What the tests of xt_dnp3 share: frames, vectors and a second, naive judge, all made without
+//! the help of `core`, so that `core` can be held to them.
 
 pub mod frames;
+pub mod naive;
 pub mod vectors;
