@@ -123,7 +123,7 @@ impl<'r> Scan<'r> {
         let seen = Seen::of(octets);
         // A receiver that does not look whether LEN and control octet agree may take it either way.
         let or_link = seen.control.is_some_and(|control| !control.is_user_data());
-        self.satisfied = self.headers > MAX_HEADERS
+        self.satisfied |= self.headers > MAX_HEADERS
             || self.rule.admits(&seen, Reading::Any)
             || (or_link
                 && self.rule.admits(
@@ -202,6 +202,23 @@ mod tests {
             assert!(scan(&function(13), &restart[..end], 100), "{end} octets");
         }
         assert!(!scan(&function(13), &[], 1));
+    }
+
+    #[test]
+    fn what_was_found_is_not_forgotten() {
+        // The restart, then headers that contradict the rule, among the last octets and before.
+        const LINK: [u8; 10] = [0x05, 0x64, 0x05, 0xC9, 0x01, 0x00, 0x00, 0x04, 0xA6, 0x57];
+        let mut octets = [0u8; 45];
+        octets[..15].copy_from_slice(&CARRIER[28..43]);
+        for place in octets[15..].chunks_mut(10) {
+            place.copy_from_slice(&LINK);
+        }
+        for end in [15, 25, 35, 45] {
+            for size in 1..=end {
+                assert!(scan(&function(13), &octets[..end], size), "{size} of {end}");
+                assert!(!scan(&function(1), &octets[..end], size), "{size} of {end}");
+            }
+        }
     }
 
     #[test]
