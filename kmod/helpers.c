@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the match needs of the kernel and only C can give: see helpers.h.
+ *
+ * Offsets that reach the skb_* functions are unsigned and held against skb->len
+ * first: __skb_header_pointer() reads out of bounds when it is given a negative
+ * one.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/build_bug.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/printk.h>
+#include <linux/ratelimit.h>
+#include <linux/skbuff.h>
+#include <linux/version.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/x_tables.h>
+#include <linux/netfilter/xt_dnp3.h>
+#include <net/ip.h>
+#include <net/ipv6.h>
+#include <net/netfilter/ipv4/nf_defrag_ipv4.h>
+#include <net/netfilter/ipv6/nf_defrag_ipv6.h>
+
+#include "helpers.h"
+
+/* The ABI: what a C compiler makes of the header is what its Rust twin holds. */
+#define AT(offset, member) \
+	static_assert(offsetof(struct xt_dnp3_mtinfo, member) == (offset))
+AT(0, set);
+AT(2, invert);
+AT(4, frames);
+AT(5, dir);
+AT(6, status);
+AT(7, classes);
+AT(8, saddr_count);
+AT(9, daddr_count);
+AT(10, reserved);
+AT(16, saddr);
+AT(48, daddr);
+AT(80, fc);
+#undef AT
+static_assert(sizeof(struct xt_dnp3_mtinfo) == 112);
+static_assert(XT_ALIGN(sizeof(struct xt_dnp3_mtinfo)) == sizeof(struct xt_dnp3_mtinfo));
+static_assert(offsetof(struct xt_dnp3_range, min) == 0);
+static_assert(offsetof(struct xt_dnp3_range, max) == 2);
+static_assert(sizeof(struct xt_dnp3_range) == 4);
+
+u32 xt_dnp3_skb_len(const struct sk_buff *skb)
+{
+	return skb->len;
+}
+
+const u8 *xt_dnp3_skb_linear(const struct sk_buff *skb, u32 *len)
+{
+	*len = skb_headlen(skb);
+	return skb->data;
+}
+
+/* A length of zero in an IP header stands for "too long for the field" here. */
+static bool is_big_tcp(const struct sk_buff *skb)
+{
+	return skb_is_gso(skb) &&
+	       skb_shinfo(skb)->gso_type & (SKB_GSO_TCPV4 | SKB_GSO_TCPV6);
+}
+
+static u16 udp_segment(const struct sk_buff *skb)
+{
+	if (skb_is_gso(skb) &&
+	    skb_shinfo(skb)->gso_type & (SKB_GSO_UDP_L4 | SKB_GSO_FRAGLIST))
+		return skb_shinfo(skb)->gso_size;
+	return 0;
+}
+
+static bool headers_ipv4(const struct sk_buff *skb, u32 network,
+			 struct xt_dnp3_headers *headers)
+{
+	const struct iphdr *ip;
+	struct iphdr buf;
+	u32 length;
+
+	ip = skb_header_pointer(skb, network, sizeof(buf), &buf);
+	if (!ip || ip->version != 4 || ip->ihl < 5)
+		return false;
+
+	length = ntohs(ip->tot_len);
+	if (!length && is_big_tcp(skb))
+		length = skb->len - network;
+
+	headers->transport = network + ip->ihl * 4;
+	headers->end = min(network + length, skb->len);
+	headers->protocol = ip->protocol;
+	if (ip->frag_off & htons(IP_OFFSET))
+		headers->fragment = XT_DNP3_FRAGMENT_LATER;
+	else if (ip->frag_off & htons(IP_MF))
+		headers->fragment = XT_DNP3_FRAGMENT_FIRST;
+	return true;
+}
+
+/*
+ * Whether a fragment header before @transport says that more fragments follow.
+ * There may be several, the outer ones whole in themselves ("atomic").
+ */
+static bool more_fragments(const struct sk_buff *skb, u32 start, u8 nexthdr,
+			   u32 transport)
+{
+	while (start < transport) {
+		struct frag_hdr buf;
+		const struct frag_hdr *fh;
+
+		/* The longest of the headers that are looked into, the least that any has. */
+		BUILD_BUG_ON(sizeof(buf) != 8);
+		fh = skb_header_pointer(skb, start, sizeof(buf), &buf);
+		if (!fh)
+			return true;
+
+		if (nexthdr == NEXTHDR_FRAGMENT) {
+			if (fh->frag_off & htons(IP6_MF))
+				return true;
+			start += sizeof(*fh);
+		} else if (nexthdr == NEXTHDR_AUTH) {
+			start += ipv6_authlen((const struct ipv6_opt_hdr *)fh);
+		} else {
+			start += ipv6_optlen((const struct ipv6_opt_hdr *)fh);
+		}
+		nexthdr = fh->nexthdr;
+	}
+	return false;
+}
+
+static bool headers_ipv6(const struct sk_buff *skb, u32 network,
+			 struct xt_dnp3_headers *headers)
+{
+	const struct ipv6hdr *ip6;
+	unsigned int transport = 0;
+	unsigned short offset = 0;
+	struct ipv6hdr buf;
+	int flags = 0;
+	int protocol;
+	u32 length;
+
+	ip6 = skb_header_pointer(skb, network, sizeof(buf), &buf);
+	if (!ip6 || ip6->version != 6)
+		return false;
+
+	/* As ip6_tables does, so that both find the same header. */
+	protocol = ipv6_find_hdr(skb, &transport, -1, &offset, &flags);
+	if (protocol < 0)
+		return false;
+
+	/* Zero: a jumbogram, or BIG TCP. */
+	length = ntohs(ip6->payload_len);
+	if (!length)
+		length = skb->len - network - sizeof(*ip6);
+
+	headers->transport = transport;
+	headers->end = min_t(u32, network + sizeof(*ip6) + length, skb->len);
+	headers->protocol = protocol;
+	if (offset)
+		headers->fragment = XT_DNP3_FRAGMENT_LATER;
+	else if (flags & IP6_FH_F_FRAG &&
+		 more_fragments(skb, network + sizeof(*ip6), ip6->nexthdr, transport))
+		headers->fragment = XT_DNP3_FRAGMENT_FIRST;
+	return true;
+}
+
+/**
+ * xt_dnp3_headers - find the transport header and the end of an IP packet
+ * @skb: the packet
+ * @par: what the match was called with
+ * @headers: where to write what was found
+ *
+ * Return: false, with @headers in any state, when the packet has no transport
+ * header where the IP layer says it is. (ip6_tables leaves par->thoff at 0 for
+ * rules without a protocol, nf_tables for packets that it takes for broken.)
+ */
+bool xt_dnp3_headers(const struct sk_buff *skb, const struct xt_action_param *par,
+		     struct xt_dnp3_headers *headers)
+{
+	int network = skb_network_offset(skb);
+	bool found;
+
+	*headers = (struct xt_dnp3_headers){};
+	if (par->fragoff) {
+		headers->fragment = XT_DNP3_FRAGMENT_LATER;
+		return true;
+	}
+	if (network < 0 || network > skb->len)
+		return false;
+
+	switch (par->match->family) {
+	case NFPROTO_IPV4:
+		found = headers_ipv4(skb, network, headers);
+		break;
+	case NFPROTO_IPV6:
+		found = headers_ipv6(skb, network, headers);
+		break;
+	default:
+		found = false;
+	}
+	if (!found || headers->transport != par->thoff || headers->transport > skb->len)
+		return false;
+
+	headers->udp_segment = udp_segment(skb);
+	return true;
+}
+
+/**
+ * xt_dnp3_defrag_enable - put fragments together before the rules see them
+ * @net: the network namespace of the rule
+ * @family: NFPROTO_IPV4 or NFPROTO_IPV6
+ *
+ * Counted, like the kernel's own; without effect where the kernel has none.
+ *
+ * Return: 0 or a negative error.
+ */
+int xt_dnp3_defrag_enable(struct net *net, u8 family)
+{
+	switch (family) {
+#if IS_ENABLED(CONFIG_NF_DEFRAG_IPV4)
+	case NFPROTO_IPV4:
+		return nf_defrag_ipv4_enable(net);
+#endif
+#if IS_ENABLED(CONFIG_NF_DEFRAG_IPV6)
+	case NFPROTO_IPV6:
+		return nf_defrag_ipv6_enable(net);
+#endif
+	default:
+		return 0;
+	}
+}
+
+/**
+ * xt_dnp3_defrag_disable - undo one xt_dnp3_defrag_enable()
+ * @net: the network namespace of the rule
+ * @family: NFPROTO_IPV4 or NFPROTO_IPV6
+ */
+void xt_dnp3_defrag_disable(struct net *net, u8 family)
+{
+/* Before, what was enabled stayed so for the life of the namespace. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 13, 0)
+	switch (family) {
+#if IS_ENABLED(CONFIG_NF_DEFRAG_IPV4)
+	case NFPROTO_IPV4:
+		nf_defrag_ipv4_disable(net);
+		break;
+#endif
+#if IS_ENABLED(CONFIG_NF_DEFRAG_IPV6)
+	case NFPROTO_IPV6:
+		nf_defrag_ipv6_disable(net);
+		break;
+#endif
+	}
+#endif
+}
+
+/* Rules come from user namespaces too: they must not be able to flood the log. */
+void xt_dnp3_log_refused(const u8 *reason, size_t len)
+{
+	pr_info_ratelimited("%.*s\n", (int)len, reason);
+}
