@@ -4,5 +4,7 @@
 //! the help of `core`, so that `core` can be held to them.
 
 pub mod frames;
+pub mod generate;
 pub mod naive;
+pub mod odd;
 pub mod vectors;

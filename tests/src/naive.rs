@@ -99,7 +99,12 @@ pub struct Candidate {
 
 /// Does this rule match this packet?
 pub fn judge(rule: &Rule, packet: &dyn Packet, headers: &Headers) -> Verdict {
-    let pieces = match take_apart(packet, headers) {
+    judge_apart(rule, &take_apart(packet, headers))
+}
+
+/// Does this rule match the packet that was taken apart?
+pub fn judge_apart(rule: &Rule, anatomy: &Anatomy) -> Verdict {
+    let pieces = match anatomy {
         Anatomy::Never => return Verdict::NoMatch,
         Anatomy::HotDrop => return Verdict::HotDrop,
         Anatomy::Pieces(pieces) => pieces,
