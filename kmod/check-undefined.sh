@@ -13,7 +13,8 @@ nm=$1 object=$2 list=$3
 
 # $nm may be a command with arguments, as in Kbuild.
 # shellcheck disable=SC2086
-undefined=$($nm -u "$object" | awk '{ print $NF }')
+undefined=$($nm -u "$object")
+undefined=$(printf '%s\n' "$undefined" | awk '{ print $NF }')
 patterns=$(sed -e 's/[[:space:]]*#.*//' -e '/^$/d' "$list")
 
 set -f
