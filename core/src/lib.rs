@@ -21,6 +21,8 @@ pub mod link;
 pub mod packet;
 pub mod rule;
 pub mod scan;
+#[cfg(feature = "text")]
+pub mod text;
 
 pub use judge::judge;
 pub use packet::{Fragment, Headers, Octets, Packet, Verdict};
