@@ -3,6 +3,7 @@
 //! What the tests of xt_dnp3 share: frames, vectors and a second, naive judge, all made without
 //! the help of `core`, so that `core` can be held to them.
 
+pub mod captures;
 pub mod frames;
 pub mod generate;
 pub mod naive;
