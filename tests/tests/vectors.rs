@@ -98,8 +98,12 @@ fn sent(transport: Transport, payload: &[&[u8]]) -> Sent {
     Shape::plain(transport).packet(&payload.concat())
 }
 
+/// Both judges are held to what was worked out by hand.
+#[track_caller]
 fn matches(rule: &Rule, (octets, headers): &Sent) -> bool {
-    judge(rule, &Octets(octets), headers) == Verdict::Match
+    let verdict = judge(rule, &Octets(octets), headers);
+    assert_eq!(naive::judge(rule, &Octets(octets), headers), verdict);
+    verdict == Verdict::Match
 }
 
 fn only(rule: Rule) -> Rule {
