@@ -4,6 +4,7 @@
 //! the help of `core`, so that `core` can be held to them.
 
 pub mod captures;
+pub mod cases;
 pub mod frames;
 pub mod generate;
 pub mod naive;
