@@ -3,12 +3,13 @@
 //! The rule language on random rules: what is saved is restored to the same octets, and what is
 //! refused as never matching is exactly what never matches.
 
-use dnp3_core::crc::Crc;
 use dnp3_core::frame::{Class, Seen};
 use dnp3_core::link::Control;
-use dnp3_core::rule::{class, dir, frames, option, protocol, status, Range, FC_WORDS, MAX_RANGES};
-use dnp3_core::text::{list, parse, save, Builder, Error, Never};
+use dnp3_core::rule::{frames, protocol, Range, MAX_RANGES};
+use dnp3_core::text::{list, parse, save, Builder, Error, Never, Opt};
 use dnp3_core::{judge, Fragment, Headers, Octets, Rule, Verdict};
+use dnp3_tests::frames::frame;
+use dnp3_tests::generate::rule;
 use proptest::prelude::*;
 
 /// An address, often one at which something changes.
@@ -16,85 +17,8 @@ fn address() -> impl Strategy<Value = u16> {
     prop_oneof![
         0..20u16,
         any::<u16>(),
-        prop::sample::select(vec![
-            0, 1, 0xFFEF, 0xFFF0, 0xFFFB, 0xFFFC, 0xFFFD, 0xFFFE, 0xFFFF
-        ]),
+        prop::sample::select(vec![0, 1, 0xFFFB, 0xFFFC, 0xFFFD, 0xFFFE, 0xFFFF]),
     ]
-}
-
-/// A list in the form that the rule wants: ascending, with a gap between one range and the next.
-fn ranges() -> impl Strategy<Value = ([Range; MAX_RANGES], u8)> {
-    prop::collection::vec((address(), address()), 1..=12).prop_map(|mut ends| {
-        for (min, max) in &mut ends {
-            (*min, *max) = ((*min).min(*max), (*min).max(*max));
-        }
-        ends.sort_unstable();
-        let mut ranges = [Range::default(); MAX_RANGES];
-        let mut count = 0;
-        let mut free = 0;
-        for (min, max) in ends {
-            if u32::from(min) >= free && count < MAX_RANGES {
-                ranges[count] = Range { min, max };
-                count += 1;
-                free = u32::from(max) + 2;
-            }
-        }
-        (ranges, count as u8)
-    })
-}
-
-fn functions() -> impl Strategy<Value = ([u32; FC_WORDS], u8)> {
-    let words = prop_oneof![
-        prop::array::uniform8(any::<u32>()),
-        prop::array::uniform8(prop::sample::select(vec![0, 1, 1 << 31, u32::MAX])),
-        prop::array::uniform8(Just(0)),
-        prop::array::uniform8(Just(u32::MAX)),
-    ];
-    (words, 0..=class::LINK | class::CONT)
-        .prop_filter("empty", |(fc, classes)| *fc != [0; 8] || *classes != 0)
-}
-
-/// Any rule that the kernel takes.
-fn rule() -> impl Strategy<Value = Rule> {
-    let half = || prop::bool::ANY;
-    (
-        (any::<u16>(), any::<u16>()),
-        (
-            half(),
-            prop::sample::select(vec![dir::MASTER, dir::OUTSTATION]),
-        ),
-        1..=status::STATELESS,
-        functions(),
-        (ranges(), ranges()),
-    )
-        .prop_map(
-            |((set, invert), (any, dir), status, (fc, classes), (source, destination))| {
-                let mut rule = Rule {
-                    set: set & option::KNOWN,
-                    ..Rule::default()
-                };
-                rule.invert = invert & rule.set & option::INVERTIBLE;
-                if rule.set & option::SADDR != 0 {
-                    (rule.saddr, rule.saddr_count) = source;
-                }
-                if rule.set & option::DADDR != 0 {
-                    (rule.daddr, rule.daddr_count) = destination;
-                }
-                if rule.set & option::FC != 0 {
-                    (rule.fc, rule.classes) = (fc, classes);
-                }
-                if rule.set & option::STATUS != 0 {
-                    rule.status = status;
-                }
-                if rule.set & option::DIR != 0 {
-                    rule.dir = dir;
-                }
-                if rule.set & option::FRAMES != 0 && any {
-                    rule.frames = frames::ANY;
-                }
-                rule
-            },
-        )
 }
 
 fn protocol() -> impl Strategy<Value = u8> {
@@ -145,7 +69,7 @@ proptest! {
                 inverted = true;
                 continue;
             }
-            let opt = dnp3_core::text::Opt::from_name(word);
+            let opt = Opt::from_name(word);
             let opt = opt.ok_or_else(|| TestCaseError::fail(listed.clone()))?;
             prop_assert_eq!(builder.option(opt, inverted, words.next()), Ok(()), "{}", listed);
             inverted = false;
@@ -213,19 +137,6 @@ proptest! {
             }
         }
     }
-}
-
-/// One frame with one data block at most.
-fn frame(control: u8, destination: u16, source: u16, user: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x05, 0x64, 5 + user.len() as u8, control];
-    frame.extend(destination.to_le_bytes());
-    frame.extend(source.to_le_bytes());
-    frame.extend(Crc::new().over(&frame).octets());
-    if !user.is_empty() {
-        frame.extend(user);
-        frame.extend(Crc::new().over(user).octets());
-    }
-    frame
 }
 
 /// The addresses at which a list's answer changes, and the shared ones.
