@@ -1,0 +1,72 @@
+# shellcheck shell=bash disable=SC2034 # the variables are for the scripts
+# What the scripts share: where the cache is, how they speak, how a thing is made once.
+# Sourced, not run.
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=${XT_DNP3_CACHE:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/xt_dnp3}
+me=${0##*/}
+
+# Called from make or not, the makes that we call begin afresh.
+unset MAKEFLAGS MFLAGS MAKELEVEL
+
+# What the scripts' own failures exit with; a script may set another.
+failure=1
+
+die() {
+	printf '%s: %s\n' "$me" "$*" >&2
+	exit "$failure"
+}
+
+step() {
+	printf '%s: %s\n' "$me" "$*" >&2
+}
+
+# Run a command with all its output in the log $1; upon failure show the end of it.
+logged() {
+	local log=$1
+	shift
+	printf '+ %s\n' "$*" >>"$log"
+	"$@" >>"$log" 2>&1 </dev/null || {
+		tail -n 40 "$log" >&2
+		die "failed: ${1##*/} (the whole log: $log)"
+	}
+}
+
+# A short name for all that is on the standard input.
+key() {
+	local sum
+	sum=$(sha256sum)
+	printf '%.16s' "$sum"
+}
+
+# The exact versions of installed packages, for keys.
+versions() {
+	# shellcheck disable=SC2016 # the format is dpkg's
+	dpkg-query -W -f '${Package} ${Version}\n' "$@"
+}
+
+# Make $cache/$1 with `$2 DIR LOG`, unless it is there. The maker works in a directory of its
+# own, which takes the right name only when it is whole, and under a lock, so that neither a
+# broken run nor a second one at the same time does harm.
+made() {
+	local thing_=$cache/$1 log_=$cache/log/${1//\//-} lock_
+	[ -e "$thing_" ] && return
+	mkdir -p "${thing_%/*}" "$cache/log"
+	exec {lock_}>"$log_.lock"
+	flock "$lock_"
+	if ! [ -e "$thing_" ]; then
+		rm -rf "$thing_.part"
+		mkdir "$thing_.part"
+		: >"$log_.log"
+		(
+			# shellcheck disable=SC2064 # expanded now
+			trap "rm -rf '$thing_.part'" EXIT
+			"$2" "$thing_.part" "$log_.log"
+			mv -T "$thing_.part" "$thing_"
+		)
+	fi
+	exec {lock_}>&-
+}
+
+# What Kbuild leaves among the sources; .gitignore has the same.
+products=('*.o' '*.ko' '*.mod' '*.mod.c' '.*.cmd' '*.rmeta' '*_generated.rs' Module.symvers modules.order)
