@@ -10,3 +10,4 @@ pub mod generate;
 pub mod naive;
 pub mod odd;
 pub mod vectors;
+pub mod vm;

@@ -125,6 +125,8 @@ pub enum Extension {
     Auth,
     /// A fragment header that says that there is one fragment: an atomic fragment.
     Atomic,
+    /// A fragment header that says that others follow, which never do.
+    First,
 }
 
 /// What a case file says of a packet. README.md in the folder of the cases explains each key.
@@ -352,7 +354,9 @@ impl Details {
         {
             return Err("fragments: allowed are ascending multiples of 8".into());
         }
-        if (content.reversed || content.unreassembled) && content.fragments.is_empty() {
+        if content.reversed && content.fragments.is_empty()
+            || content.unreassembled && content.untracked().is_none()
+        {
             return Err("reversed and unreassembled need fragments".into());
         }
         if content.segment == Some(0) {
@@ -403,7 +407,8 @@ impl Content {
 
     /// Whether its fragments are not to be put together, if it comes in fragments.
     pub fn untracked(&self) -> Option<bool> {
-        (!self.fragments.is_empty()).then_some(self.unreassembled)
+        let atomic = self.extensions.contains(&Extension::Atomic);
+        (atomic || !self.fragments.is_empty()).then_some(self.unreassembled)
     }
 
     /// The packet on a route; `None` when that route cannot carry it.
@@ -430,29 +435,40 @@ impl Content {
         if let Some(octets) = self.truncate {
             body.truncate(octets);
         }
-        let (front, behind) = self.extension_headers(path);
-        let whole = Ip {
+        let ip = Ip {
             path,
             identification: 0,
             options: &self.ip_options,
         };
         let last = path.protocol.number();
-        let unfragmented = {
-            let all: Vec<_> = front.iter().chain(&behind).cloned().collect();
+        let whole = |extensions: &[Extension]| {
+            let (mut all, behind) = self.extension_headers(path, extensions);
+            all.extend(behind);
             let (first, headers) = chain(&all, last);
-            whole.packet(first, &[&headers, &body])
+            ip.packet(first, &[&headers, &body])
         };
+        let (front, behind) = self.extension_headers(path, &self.extensions);
+        let unfragmented = whole(&self.extensions);
         let start = unfragmented.len() - body.len();
+        let piece = if self.extensions.contains(&Extension::First) {
+            Fragment::First
+        } else {
+            Fragment::Whole
+        };
+        // What is put together loses its fragment headers, an atomic fragment too.
+        let mut left = self.extensions.clone();
+        left.retain(|extension| self.unreassembled || *extension != Extension::Atomic);
+        let octets = whole(&left);
         let whole_seen = Seen {
-            headers: headers(path, start, unfragmented.len(), Fragment::Whole, 0),
-            octets: unfragmented,
+            headers: headers(path, octets.len() - body.len(), octets.len(), piece, 0),
+            octets,
         };
 
         // What is sent, and where in each of it the octets begin that may lie in pages.
         let mut sent = Vec::new();
         let mut seen = Vec::new();
         if self.fragments.is_empty() {
-            sent.push((whole_seen.octets.clone(), start + header_len));
+            sent.push((unfragmented, start + header_len));
             seen.push(whole_seen);
         } else {
             let (first, headers_behind) = chain(&behind, last);
@@ -463,7 +479,7 @@ impl Content {
             for pair in cuts.windows(2) {
                 let (from, to) = (pair[0], pair[1]);
                 let more = to < fragmentable.len();
-                let octets = whole.fragment(&front, first, &fragmentable[from..to], from, more);
+                let octets = ip.fragment(&front, first, &fragmentable[from..to], from, more);
                 let start = octets.len() - (to - from);
                 if self.unreassembled {
                     let piece = if from == 0 {
@@ -679,7 +695,11 @@ impl Content {
     }
 
     /// The extension headers that every fragment has, and those behind them.
-    fn extension_headers(&self, path: Path) -> (Vec<Header>, Vec<Header>) {
+    fn extension_headers(
+        &self,
+        path: Path,
+        extensions: &[Extension],
+    ) -> (Vec<Header>, Vec<Header>) {
         let header = |extension: &Extension| match extension {
             // Padding to eight octets: PadN of six.
             Extension::Hop => (
@@ -698,17 +718,16 @@ impl Content {
                 octets[7] = 1;
                 (IpNumber::AUTHENTICATION_HEADER.0, octets)
             }
-            Extension::Atomic => (
+            Extension::Atomic | Extension::First => (
                 IpNumber::IPV6_FRAGMENTATION_HEADER.0,
-                fragment_header(path, 0, false),
+                fragment_header(path, 0, *extension == Extension::First),
             ),
         };
-        let split = self
-            .extensions
+        let split = extensions
             .iter()
             .position(|extension| !matches!(extension, Extension::Hop | Extension::Routing))
-            .unwrap_or(self.extensions.len());
-        let (front, behind) = self.extensions.split_at(split);
+            .unwrap_or(extensions.len());
+        let (front, behind) = extensions.split_at(split);
         (
             front.iter().map(header).collect(),
             behind.iter().map(header).collect(),

@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! From chains of rules and packets to a plan for the guest, and from what the guest says back to
+//! counters.
+//!
+//! Every chain of a plan has an address of its own, from which its packets come, so that one set
+//! of rules and one run of packets serve all of them:
+//!
+//! ```text
+//! INPUT, OUTPUT, FORWARD -> cases: -s 10.77.0.16/28 -j g1 ...   a group of sixteen chains
+//!                           g1:    -s 10.77.0.17 -p tcp -j c17
+//!                           c17:   everything; the rules one by one, without a target; everything
+//! ```
+//!
+//! tests/guest/inject.py is the other side.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path as FilePath, PathBuf};
+use std::process::Command;
+
+use crate::cases::expected::{arrivals, counters, Counter};
+use crate::cases::{Case, Family, Path, Protocol, Route, Variant, Wire};
+
+/// Chains in a group.
+const GROUP: usize = 16;
+
+/// Some rules, and packets that only they see.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// The case's title.
+    pub title: String,
+    /// What `-p` says.
+    pub protocol: Protocol,
+    /// What stands behind `-m dnp3` in each rule.
+    pub rules: Vec<String>,
+    /// Whether fragments are to be left as they are.
+    pub untracked: bool,
+    /// Variants of iptables that see it.
+    pub variants: Vec<Variant>,
+    /// What is sent, and what is then counted, on each route.
+    pub runs: BTreeMap<Route, Run>,
+}
+
+/// A chain's packets on one route.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What is sent.
+    pub wire: Vec<Wire>,
+    /// The counters: everything, the rules one by one, everything that is left.
+    pub expected: Vec<Counter>,
+    /// The names of the packets that match each rule, for people.
+    pub names: Vec<String>,
+}
+
+/// All chains of one family.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// The family.
+    pub family: Family,
+    /// The chains; a chain's number is its place here.
+    pub chains: Vec<Chain>,
+}
+
+impl Table {
+    /// The chains of some cases.
+    pub fn of_cases(family: Family, cases: &[Case]) -> Table {
+        let mut table = Table {
+            family,
+            chains: Vec::new(),
+        };
+        for case in cases.iter().filter(|case| case.families.contains(&family)) {
+            for &protocol in &case.protocols {
+                table.push_case(case, protocol);
+            }
+        }
+        table
+    }
+
+    fn push_case(&mut self, case: &Case, protocol: Protocol) {
+        let runs = case.routes.iter().filter_map(|&route| {
+            let arrivals = arrivals(
+                case,
+                Path {
+                    family: self.family,
+                    protocol,
+                    route,
+                    chain: self.chains.len(),
+                    packet: 0,
+                },
+            );
+            let rules = arrivals.first()?.matches.len();
+            let names = (0..rules)
+                .map(|rule| {
+                    let names: Vec<_> = arrivals
+                        .iter()
+                        .filter(|arrival| arrival.matches[rule])
+                        .map(|arrival| arrival.name)
+                        .collect();
+                    names.join(" ")
+                })
+                .collect();
+            let run = Run {
+                expected: counters(&arrivals),
+                names,
+                wire: arrivals
+                    .into_iter()
+                    .flat_map(|arrival| arrival.wire)
+                    .collect(),
+            };
+            Some((route, run))
+        });
+        let runs = runs.collect();
+        self.chains.push(Chain {
+            title: case.title(),
+            protocol,
+            rules: case
+                .rules_for(protocol)
+                .map(|rule| rule.text.clone())
+                .collect(),
+            untracked: case.untracked(),
+            variants: case.variants.clone(),
+            runs,
+        });
+    }
+
+    /// The rules, for iptables-restore.
+    fn rules(&self) -> String {
+        let address = |chain: usize| match self.family {
+            Family::V4 => Path::source_v4(chain).to_string(),
+            Family::V6 => Path::source_v6(chain).to_string(),
+        };
+        let (single, group, all) = match self.family {
+            Family::V4 => (32, 28, "10.77.0.0/16"),
+            Family::V6 => (128, 124, "fd77::/64"),
+        };
+        let mut text = String::from("*filter\n");
+        let mut line = |words: String| {
+            text.push_str(&words);
+            text.push('\n');
+        };
+        for hook in ["INPUT", "FORWARD", "OUTPUT"] {
+            line(format!(":{hook} ACCEPT [0:0]"));
+        }
+        line(":cases - [0:0]".into());
+        for number in 0..self.chains.len().div_ceil(GROUP) {
+            line(format!(":g{number} - [0:0]"));
+        }
+        for number in 0..self.chains.len() {
+            line(format!(":c{number} - [0:0]"));
+        }
+        for hook in ["INPUT", "FORWARD", "OUTPUT"] {
+            line(format!("-A {hook} -s {all} -j cases"));
+        }
+        for number in 0..self.chains.len().div_ceil(GROUP) {
+            let first = address(number * GROUP);
+            line(format!("-A cases -s {first}/{group} -j g{number}"));
+        }
+        line("-A cases -j DROP".into());
+        for (number, chain) in self.chains.iter().enumerate() {
+            let protocol = chain.protocol.name();
+            let (group, source) = (number / GROUP, address(number));
+            line(format!(
+                "-A g{group} -s {source}/{single} -p {protocol} -j c{number}"
+            ));
+            line(format!("-A c{number}"));
+            for rule in &chain.rules {
+                line(format!("-A c{number} -p {protocol} -m dnp3 {rule}"));
+            }
+            line(format!("-A c{number}"));
+        }
+        line("COMMIT".into());
+        text
+    }
+
+    /// Source addresses whose fragments stay as they are.
+    fn untracked(&self) -> String {
+        let mut text = String::new();
+        for (number, _) in self
+            .chains
+            .iter()
+            .enumerate()
+            .filter(|(_, chain)| chain.untracked)
+        {
+            match self.family {
+                Family::V4 => writeln!(text, "{}", Path::source_v4(number)),
+                Family::V6 => writeln!(text, "{}", Path::source_v6(number)),
+            }
+            .expect("a string takes everything");
+        }
+        text
+    }
+
+    fn packets(&self, route: Route) -> String {
+        let mut text = String::new();
+        for (number, chain) in self.chains.iter().enumerate() {
+            for wire in chain.runs.get(&route).iter().flat_map(|run| &run.wire) {
+                self.packet(&mut text, number, route, wire);
+            }
+        }
+        text
+    }
+
+    /// A line of the guest's packets file.
+    fn packet(&self, text: &mut String, chain: usize, route: Route, wire: &Wire) {
+        let one = |octets: &Vec<u8>| hex(std::slice::from_ref(octets));
+        let words = match wire {
+            Wire::Tun(octets) => format!("tun {}", one(octets)),
+            Wire::Gso {
+                kind,
+                header,
+                size,
+                checksum_start,
+                checksum_offset,
+                octets,
+            } => format!(
+                "gso {kind} {header} {size} {checksum_start} {checksum_offset} {}",
+                one(octets)
+            ),
+            Wire::Pages(pages) => format!("pages {}", hex(pages)),
+            Wire::Merge(frames) => format!("merge {}", hex(frames)),
+            Wire::Raw(octets) => format!("raw {}", one(octets)),
+            Wire::Udp {
+                source_port,
+                segment,
+                payload,
+            } => {
+                let path = Path {
+                    family: self.family,
+                    protocol: Protocol::Udp,
+                    route,
+                    chain,
+                    packet: 0,
+                };
+                format!(
+                    "udp {} {source_port} {segment} {} {} {}",
+                    path.source(),
+                    path.destination(),
+                    Path::PORT,
+                    one(payload)
+                )
+            }
+        };
+        text.push_str(&words);
+        text.push('\n');
+    }
+}
+
+fn hex(parts: &[Vec<u8>]) -> String {
+    let mut text = String::new();
+    for (number, part) in parts.iter().enumerate() {
+        if number > 0 {
+            text.push(',');
+        }
+        for octet in part {
+            write!(text, "{octet:02x}").expect("a string takes everything");
+        }
+    }
+    text
+}
+
+/// Writes the plan's files into a directory.
+pub fn write_plan(directory: &FilePath, tables: &[Table]) -> io::Result<()> {
+    for table in tables {
+        let directory = directory.join(table.family.name());
+        fs::create_dir_all(&directory)?;
+        fs::write(directory.join("rules"), table.rules())?;
+        fs::write(directory.join("untracked"), table.untracked())?;
+        for route in Route::ALL {
+            fs::write(directory.join(route.name()), table.packets(route))?;
+        }
+    }
+    Ok(())
+}
+
+/// What the guest counted, and what went wrong in it.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    counted: HashMap<(String, String, String, String), Vec<Counter>>,
+    /// Words of the guest about what should not be, by variant and family.
+    pub faults: Vec<(String, String, String)>,
+    /// Whether the guest came to its end for a variant and family.
+    ended: Vec<(String, String)>,
+    /// Everything else that it said.
+    pub notes: Vec<String>,
+}
+
+impl Outcome {
+    /// Reads what the guest said.
+    pub fn parse(text: &str) -> Outcome {
+        let mut outcome = Outcome::default();
+        for line in text.lines() {
+            let mut words = line.split(' ');
+            let mut word = || words.next().unwrap_or_default().to_string();
+            match word().as_str() {
+                "count" => {
+                    let key = (word(), word(), word(), word());
+                    let counters = words.map(counter).collect::<Option<Vec<_>>>();
+                    outcome.counted.insert(key, counters.unwrap_or_default());
+                }
+                "fault" => {
+                    let (variant, family) = (word(), word());
+                    let rest = words.collect::<Vec<_>>().join(" ");
+                    outcome.faults.push((variant, family, rest));
+                }
+                "end" => outcome.ended.push((word(), word())),
+                _ => outcome.notes.push(line.into()),
+            }
+        }
+        outcome
+    }
+
+    /// Whether the guest did all that it was to do for this variant and family.
+    pub fn has_ended(&self, variant: Variant, family: Family) -> bool {
+        self.ended
+            .iter()
+            .any(|(v, f)| v == variant.name() && f == family.name())
+    }
+
+    /// A chain's counters; zero where the guest said nothing of it.
+    pub fn counters(
+        &self,
+        variant: Variant,
+        family: Family,
+        route: Route,
+        chain: usize,
+    ) -> &[Counter] {
+        let key = (
+            variant.name().to_string(),
+            family.name().to_string(),
+            route.name().to_string(),
+            format!("c{chain}"),
+        );
+        self.counted.get(&key).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn counter(word: &str) -> Option<Counter> {
+    let (packets, octets) = word.split_once(':')?;
+    Some(Counter {
+        packets: packets.parse().ok()?,
+        octets: octets.parse().ok()?,
+    })
+}
+
+/// Where the project's files are.
+pub fn project() -> PathBuf {
+    FilePath::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Runs a command in the VM with `plan` and tests/guest beside it; what it printed, or why not.
+pub fn run(plan: &FilePath, command: &str, cpus: u32, seconds: u32) -> Result<String, String> {
+    let project = project();
+    let add = |host: &FilePath, guest: &str| format!("{}:{guest}", host.display());
+    let output = Command::new(project.join("scripts/vm"))
+        .args(["--cpus", &cpus.to_string()])
+        .args(["--timeout", &seconds.to_string()])
+        .args(["--add", &add(plan, "plan")])
+        .args(["--add", &add(&project.join("tests/guest"), "guest")])
+        .args(["--", command])
+        .output()
+        .map_err(|error| format!("scripts/vm: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(said);
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let last: Vec<_> = said.lines().rev().take(5).collect();
+    Err(format!(
+        "scripts/vm: {}\n{errors}\nits last lines were: {last:?}",
+        output.status
+    ))
+}
