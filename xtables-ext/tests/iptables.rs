@@ -11,6 +11,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use dnp3_core::rule::protocol;
@@ -23,6 +24,9 @@ use proptest::test_runner::TestRunner;
 
 const VARIANTS: [&str; 2] = ["nft", "legacy"];
 const FAMILIES: [(&str, &str); 2] = [("iptables", "4"), ("ip6tables", "6")];
+
+/// How many programs were started.
+static STARTED: AtomicUsize = AtomicUsize::new(0);
 
 /// One version of iptables.
 struct Installation {
@@ -163,6 +167,10 @@ impl Installation {
         command
             .env("XTABLES_LIBDIR", &self.extensions)
             .env("LC_ALL", "C");
+        // iptables-legacy gives up when another holds its lock. These share nothing that needs one.
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let lock = self.callbacks.with_file_name(format!("lock-{number}"));
+        command.env("XTABLES_LOCKFILE", lock);
         command
     }
 
