@@ -40,7 +40,7 @@ lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	shellcheck -x scripts/kernel scripts/kmod scripts/lib.sh scripts/rootfs scripts/setup scripts/test \
-		scripts/vm scripts/vm.init tests/demo .ci/run
+		scripts/vm scripts/vm.init tests/demo .ci/run xtables-ext/tests/newer-iptables
 
 setup:
 	scripts/setup

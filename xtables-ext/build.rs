@@ -29,6 +29,7 @@ fn build() -> Result<(), Box<dyn Error>> {
 
     let xtables = pkg_config::Config::new()
         .atleast_version("1.8.9")
+        .env_metadata(false)
         .probe("xtables")
         .map_err(|_| {
             "pkg-config does not find xtables 1.8.9 or newer: install Debian's libxtables-dev"
@@ -70,37 +71,44 @@ fn build() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// bindgen loads libclang at run time, and says little when there is none. Debian keeps it where
-/// nothing looks by itself, in a directory for each version: take the newest.
+/// bindgen loads libclang at run time, and panics when there is none. Debian keeps it where nothing
+/// looks by itself, in a directory for each version: take the newest.
 fn find_libclang() -> Result<(), Box<dyn Error>> {
-    if env::var_os("LIBCLANG_PATH").is_some() {
-        return Ok(());
+    const WANTED: &str = "install Debian's libclang-19-dev, or set LIBCLANG_PATH to its directory";
+    if let Some(path) = env::var_os("LIBCLANG_PATH").map(PathBuf::from) {
+        return if path.is_file() || has_libclang(&path) {
+            Ok(())
+        } else {
+            Err(format!("no libclang in LIBCLANG_PATH {}: {WANTED}", path.display()).into())
+        };
     }
-    let version = |path: &Path| -> Option<u32> {
-        path.parent()?
-            .file_name()?
+    let version = |llvm: &Path| -> Option<u32> {
+        llvm.file_name()?
             .to_str()?
             .strip_prefix("llvm-")?
             .parse()
             .ok()
     };
-    let newest = fs::read_dir("/usr/lib")
+    let newest = entries("/usr/lib".as_ref())
+        .filter_map(|llvm| Some((version(&llvm)?, llvm.join("lib"))))
+        .filter(|(_, lib)| has_libclang(lib))
+        .max();
+    let (_, lib) = newest.ok_or_else(|| format!("no libclang for bindgen: {WANTED}"))?;
+    env::set_var("LIBCLANG_PATH", lib);
+    Ok(())
+}
+
+fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(dir)
         .into_iter()
         .flatten()
         .flatten()
-        .map(|entry| entry.path().join("lib"))
-        .filter(|path| path.join("libclang.so").exists() || path.join("libclang.so.1").exists())
-        .filter_map(|path| Some((version(&path)?, path)))
-        .max();
-    match newest {
-        Some((_, path)) => env::set_var("LIBCLANG_PATH", path),
-        None => {
-            return Err(
-                "no libclang for bindgen: install Debian's libclang-19-dev, or set \
-                            LIBCLANG_PATH to its directory"
-                    .into(),
-            )
-        }
-    }
-    Ok(())
+        .map(|entry| entry.path())
+}
+
+fn has_libclang(dir: &Path) -> bool {
+    entries(dir).any(|file| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("libclang.so") || (name.starts_with("libclang-") && name.contains(".so"))
+    })
 }
