@@ -2,8 +2,8 @@
 
 //! A rule as `iptables -L` lists it and as iptables-save saves it.
 //!
-//! Both print whatever the rule holds, so that a rule of a kernel that knows more than this
-//! version is never shown or saved as a weaker one.
+//! Both print `--track` and `ahead`, which the parser refuses: a rule of a kernel that has them must
+//! not be shown, nor restored, as a weaker one.
 
 use core::fmt::{self, Display, Formatter, Write};
 
