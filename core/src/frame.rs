@@ -79,7 +79,8 @@ pub enum Event {
     Addressed,
     /// A valid frame ends here.
     Frame,
-    /// What began at the last boundary is no valid frame, whatever comes. The walk is over.
+    /// What began at the last boundary is no valid frame, whatever comes. The walk is over, and no
+    /// octet is left.
     Wrong,
 }
 
@@ -88,19 +89,23 @@ pub const START: usize = offset::FUNCTION + 1;
 
 /// A frame walk, which can be stopped and resumed at any octet.
 ///
-/// A walk begins on a frame boundary.
+/// A walk begins on a frame boundary. A frame is to it a row of blocks, each with a CRC behind it:
+/// the header's fields, then the user data.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Walk {
-    /// The frame's first octets: header, transport octet, application control, function code.
+    /// The frame's first octets: header, transport octet, application control, function code. The
+    /// header's CRC is not kept, but has its place.
     start: [u8; START],
-    /// Octets in `start`; 0 before the first frame.
+    /// Octets in `start`; 0 before the first frame, [`link::HEADER`] and more once the header is
+    /// known to be right.
     kept: u8,
-    /// Octets of user data still to come, those of the current block included.
-    left: u8,
-    /// Octets of user data still to come in the current block.
+    /// Octets still to come in the current block, without its CRC.
     block: u8,
-    /// Octets of the current block's CRC still to come, once its user data is complete.
+    /// Octets of the current block's CRC still to come, once the block is complete.
     check: u8,
+    /// Octets of user data in the blocks behind the current one.
+    left: u8,
+    /// The CRC of what has come of a block of user data.
     crc: Crc,
 }
 
@@ -112,7 +117,7 @@ impl Walk {
 
     /// Whether the walk stands between two frames.
     pub fn at_boundary(&self) -> bool {
-        self.kept == 0 || (self.has_header() && self.left == 0 && self.check == 0)
+        self.block == 0 && self.check == 0
     }
 
     /// What can be seen of the frame that the walk is in, or that [`Event::Frame`] has just
@@ -124,126 +129,141 @@ impl Walk {
     /// Takes octets up to the next event. Returns it with the octets that are left.
     pub fn step<'a>(&mut self, octets: &'a [u8]) -> (Event, &'a [u8]) {
         let mut rest = octets;
-        if self.at_boundary() {
-            if rest.is_empty() {
-                return (Event::Taken, rest);
+        if self.at_boundary() && !rest.is_empty() {
+            if let Some((fields, rest)) = rest.split_first_chunk() {
+                return self.take_fields(fields, rest);
             }
-            *self = Walk::new();
+            self.kept = 0;
+            self.block = link::HEADER_FIELDS as u8;
         }
-        while !self.has_header() {
-            let Some((octet, behind)) = rest.split_first() else {
-                return (Event::Taken, rest);
+        while !rest.is_empty() {
+            let event;
+            (event, rest) = if self.block != 0 {
+                self.take_block(rest)
+            } else {
+                self.take_crc(rest)
             };
-            rest = behind;
-            if !self.take_header(*octet) {
-                return (Event::Wrong, rest);
-            }
-            match usize::from(self.kept) {
-                link::HEADER_FIELDS => return (Event::Addressed, rest),
-                link::HEADER if self.left == 0 => return (Event::Frame, rest),
-                _ => {}
+            if event != Event::Taken {
+                return (event, rest);
             }
         }
-        self.take_blocks(rest)
+        (Event::Taken, rest)
+    }
+
+    /// Takes a header's fields at a boundary: what [`Walk::take_block`] does with them as they
+    /// come, for the header that is there whole, as nearly all are.
+    fn take_fields<'a>(
+        &mut self,
+        fields: &[u8; link::HEADER_FIELDS],
+        rest: &'a [u8],
+    ) -> (Event, &'a [u8]) {
+        if let Some(place) = self.start.first_chunk_mut() {
+            *place = *fields;
+        }
+        self.kept = link::HEADER_FIELDS as u8;
+        self.check = 2;
+        if may_begin_frame(fields) {
+            (Event::Addressed, rest)
+        } else {
+            (Event::Wrong, &[])
+        }
     }
 
     fn has_header(&self) -> bool {
         usize::from(self.kept) >= link::HEADER
     }
 
-    /// Takes an octet of the header. False when no valid frame begins like this.
-    fn take_header(&mut self, octet: u8) -> bool {
-        let at = usize::from(self.kept);
-        self.keep(octet);
-        let [_, _, len, ..] = self.start;
-        match at {
-            0 | 1 => link::START.get(at) == Some(&octet),
-            offset::LEN => link::len_is_possible(len),
-            offset::CONTROL => link::agree(len, Control(octet)),
-            offset::CRC => {
-                let fields = self.start.first_chunk::<{ link::HEADER_FIELDS }>();
-                self.crc = fields.map_or(self.crc, |fields| Crc::new().over(fields));
-                let [low, _] = self.crc.octets();
-                octet == low
-            }
-            offset::CRC_HIGH => {
-                let [_, high] = self.crc.octets();
-                self.left = len.saturating_sub(link::LEN_MIN);
-                self.begin_block();
-                octet == high
-            }
-            _ => true,
+    /// Takes as much of the current block as there is.
+    fn take_block<'a>(&mut self, octets: &'a [u8]) -> (Event, &'a [u8]) {
+        let (data, rest) = octets
+            .split_at_checked(usize::from(self.block))
+            .unwrap_or((octets, &[]));
+        // Not more than `block`, which is at most 16.
+        self.block = self.block.saturating_sub((data.len() & 0x1F) as u8);
+        if self.block == 0 {
+            self.check = 2;
         }
-    }
-
-    /// Keeps an octet of the frame's start.
-    fn keep(&mut self, octet: u8) {
-        if let Some(place) = self.start.get_mut(usize::from(self.kept)) {
-            *place = octet;
-            self.kept = self.kept.saturating_add(1);
+        let in_header = !self.has_header();
+        if usize::from(self.kept) < START {
+            self.keep(data);
+            if !may_begin_frame(self.start.get(..usize::from(self.kept)).unwrap_or(&[])) {
+                return (Event::Wrong, &[]);
+            }
         }
-    }
-
-    fn begin_block(&mut self) {
-        self.block = self.left.min(link::BLOCK);
-        self.check = 0;
-        self.crc = Crc::new();
-    }
-
-    /// Takes user data and its CRCs.
-    fn take_blocks<'a>(&mut self, octets: &'a [u8]) -> (Event, &'a [u8]) {
-        let mut rest = octets;
-        while !rest.is_empty() {
-            if self.block != 0 {
-                let (data, behind) = rest
-                    .split_at_checked(usize::from(self.block))
-                    .unwrap_or((rest, &[]));
-                rest = behind;
-                // Not more than `block`, which is at most 16.
-                let taken = (data.len() & 0x1F) as u8;
-                self.block = self.block.saturating_sub(taken);
-                self.left = self.left.saturating_sub(taken);
-                self.crc = self.crc.over(data);
-                if !self.take_user_data(data) {
-                    return (Event::Wrong, rest);
-                }
-                if self.block == 0 {
-                    self.check = 2;
-                }
-                continue;
-            }
-            let [low, high] = self.crc.octets();
-            let wanted = if self.check == 2 { low } else { high };
-            let Some((octet, behind)) = rest.split_first() else {
-                break;
-            };
-            rest = behind;
-            if *octet != wanted {
-                return (Event::Wrong, rest);
-            }
-            self.check = self.check.saturating_sub(1);
-            if self.check == 0 {
-                if self.left == 0 {
-                    return (Event::Frame, rest);
-                }
-                self.begin_block();
-            }
+        if !in_header {
+            self.crc = self.crc.over(data);
+        } else if self.block == 0 {
+            return (Event::Addressed, rest);
         }
         (Event::Taken, rest)
     }
 
-    /// Keeps what a rule asks for. False when this is a first segment without room for a function
-    /// code: the receiver would find it in the next frame.
-    fn take_user_data(&mut self, data: &[u8]) -> bool {
-        if usize::from(self.kept) == START {
-            return true;
+    /// Takes as much as there is of the CRC behind the current block, and begins the next one.
+    fn take_crc<'a>(&mut self, octets: &'a [u8]) -> (Event, &'a [u8]) {
+        if !self.has_header() && self.check == 2 {
+            let fields = self.start.first_chunk::<{ link::HEADER_FIELDS }>();
+            self.crc = fields.map_or(self.crc, |fields| Crc::new().over(fields));
         }
-        for octet in data.iter().take(START) {
-            self.keep(*octet);
+        let wanted = self.crc.octets();
+        let rest = match (self.check, octets) {
+            (2, [low, high, rest @ ..]) if [*low, *high] == wanted => {
+                self.check = 0;
+                rest
+            }
+            (2, [low]) if *low == wanted[0] => {
+                self.check = 1;
+                return (Event::Taken, &[]);
+            }
+            (1, [high, rest @ ..]) if *high == wanted[1] => {
+                self.check = 0;
+                rest
+            }
+            _ => return (Event::Wrong, &[]),
+        };
+        if !self.has_header() {
+            self.kept = link::HEADER as u8;
+            self.left = self.start[offset::LEN].saturating_sub(link::LEN_MIN);
         }
-        let [_, _, len, .., transport, _, _] = self.start;
-        transport & link::TRANSPORT_FIR == 0 || len >= link::LEN_MIN_FIRST
+        if self.left == 0 {
+            return (Event::Frame, rest);
+        }
+        self.block = self.left.min(link::BLOCK);
+        self.left = self.left.saturating_sub(self.block);
+        self.crc = Crc::new();
+        (Event::Taken, rest)
     }
+
+    /// Keeps the octets that say what a rule asks for.
+    fn keep(&mut self, data: &[u8]) {
+        let room = self.start.iter_mut().skip(usize::from(self.kept));
+        for (place, octet) in room.zip(data) {
+            *place = *octet;
+            self.kept = self.kept.saturating_add(1);
+        }
+    }
+}
+
+/// Whether a valid frame can begin with these octets, its CRCs aside.
+#[inline(always)]
+fn may_begin_frame(start: &[u8]) -> bool {
+    let begins = start
+        .iter()
+        .zip(&link::START)
+        .all(|(octet, wanted)| octet == wanted);
+    let Some(len) = start.get(offset::LEN).copied() else {
+        return begins;
+    };
+    begins
+        && link::len_is_possible(len)
+        && start
+            .get(offset::CONTROL)
+            .is_none_or(|control| link::agree(len, Control(*control)))
+        // A first segment needs room for its function code: else the receiver would find it in the
+        // next frame.
+        && (len >= link::LEN_MIN_FIRST
+            || start
+                .get(offset::TRANSPORT)
+                .is_none_or(|transport| transport & link::TRANSPORT_FIR == 0))
 }
 
 #[cfg(test)]

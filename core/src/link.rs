@@ -38,10 +38,6 @@ pub mod offset {
     pub const DESTINATION: usize = 4;
     /// Source address
     pub const SOURCE: usize = 6;
-    /// CRC
-    pub const CRC: usize = 8;
-    /// The CRC's high octet
-    pub const CRC_HIGH: usize = CRC + 1;
     /// Behind the header: the transport octet, where there is user data
     pub const TRANSPORT: usize = 10;
     /// The function code, where the transport octet has FIR
