@@ -39,7 +39,7 @@ lint:
 	scripts/setup lint
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	shellcheck -x scripts/kernel scripts/kmod scripts/lib.sh scripts/rootfs scripts/setup scripts/test \
+	shellcheck -x scripts/kernel scripts/kmod scripts/lib.sh scripts/rootfs scripts/setup scripts/test scripts/toolchain.sh \
 		scripts/vm scripts/vm.init tests/demo .ci/run xtables-ext/tests/newer-iptables
 
 setup:
