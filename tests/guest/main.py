@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""Runs a plan in the guest, each variant of iptables and each family in a namespace of its own.
+"""Runs a plan in the guest: each variant of iptables and each family in a namespace of its own.
 
 usage: main.py PLAN
 
-As many of them at a time as there are CPUs, each on a CPU of its own: inject.py needs that. What
-they print is passed on, and `end VARIANT FAMILY` for each that succeeded.
+As many jobs at a time as there are CPUs, each on a CPU of its own: inject.py needs that. What they
+print is passed on; what they complain of becomes `fault JOB WORDS`, and `end JOB` follows when a job
+has succeeded. JOB is two words.
 """
 
 import concurrent.futures
@@ -15,6 +16,22 @@ import queue
 import subprocess
 import sys
 
+GUEST = os.path.dirname(os.path.abspath(__file__))
+
+
+def python(script, *arguments):
+    return [sys.executable, f"{GUEST}/{script}", *arguments]
+
+
+def report(job, done):
+    sys.stdout.write(done.stdout)
+    for line in done.stderr.splitlines():
+        print("fault", *job, line)
+    if done.returncode:
+        print("fault", *job, f"exit status {done.returncode}")
+    else:
+        print("end", *job)
+
 
 def main():
     (plan,) = sys.argv[1:]
@@ -22,27 +39,22 @@ def main():
     for cpu in os.sched_getaffinity(0):
         cpus.put(cpu)
 
-    def run(job):
-        variant, family = job
+    def run(job, command):
         cpu = cpus.get()
-        guest = os.path.dirname(os.path.abspath(__file__))
-        command = ["unshare", "--net", "--mount", "taskset", "-c", str(cpu)]
-        command += [sys.executable, f"{guest}/inject.py", plan, variant, family]
-        done = subprocess.run(command, capture_output=True, text=True)
+        command = ["unshare", "--net", "--mount", "taskset", "-c", str(cpu), *command]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         cpus.put(cpu)
         return job, done
 
-    jobs = list(itertools.product(("legacy", "nft"), ("ipv4", "ipv6")))
+    jobs = [(("rules", "blobs"), python("blobs.py", plan))]
+    for job in itertools.product(("legacy", "nft"), ("ipv4", "ipv6")):
+        jobs.append((job, python("inject.py", plan, *job)))
     with concurrent.futures.ThreadPoolExecutor(cpus.qsize()) as pool:
-        results = list(pool.map(run, jobs))
-    for (variant, family), done in results:
-        sys.stdout.write(done.stdout)
-        for line in done.stderr.splitlines():
-            print("fault", variant, family, line)
-        if done.returncode:
-            print("fault", variant, family, f"inject.py: exit status {done.returncode}")
-        else:
-            print("end", variant, family)
+        for job, done in pool.map(lambda job: run(*job), jobs):
+            report(job, done)
+    # Alone, when all else is gone.
+    alone = subprocess.run(python("module.py"), capture_output=True, text=True, check=False)
+    report(("module", "life"), alone)
 
 
 if __name__ == "__main__":

@@ -157,6 +157,9 @@ pub fn folder() -> PathBuf {
     FilePath::new(env!("CARGO_MANIFEST_DIR")).join("cases")
 }
 
+/// The file in the folder that holds no cases: see [`crate::blobs`].
+pub const BLOBS: &str = "blobs.toml";
+
 /// Every case, sorted by file, or one line for the first thing that is wrong.
 pub fn load() -> Result<Vec<Case>, String> {
     let folder = folder();
@@ -166,7 +169,9 @@ pub fn load() -> Result<Vec<Case>, String> {
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(wrong)?;
-    files.retain(|file| file.extension().is_some_and(|ending| ending == "toml"));
+    files.retain(|file| {
+        file.extension().is_some_and(|ending| ending == "toml") && !file.ends_with(BLOBS)
+    });
     files.sort();
     let mut cases = Vec::new();
     for file in files {

@@ -3,11 +3,13 @@
 //! What the tests of xt_dnp3 share: frames, vectors and a second, naive judge, all made without
 //! the help of `core`, so that `core` can be held to them.
 
+pub mod blobs;
 pub mod captures;
 pub mod cases;
 pub mod frames;
 pub mod generate;
 pub mod naive;
 pub mod odd;
+pub mod replay;
 pub mod vectors;
 pub mod vm;

@@ -14,13 +14,14 @@
 //!
 //! tests/guest/inject.py is the other side.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path as FilePath, PathBuf};
 use std::process::Command;
 
+use crate::blobs::Blob;
 use crate::cases::expected::{arrivals, counters, Counter};
 use crate::cases::{Case, Family, Path, Protocol, Route, Variant, Wire};
 
@@ -222,20 +223,22 @@ impl Table {
             Wire::Pages(pages) => format!("pages {}", hex(pages)),
             Wire::Merge(frames) => format!("merge {}", hex(frames)),
             Wire::Raw(octets) => format!("raw {}", one(octets)),
-            Wire::Udp {
+            Wire::Socket {
+                protocol,
                 source_port,
                 segment,
                 payload,
             } => {
                 let path = Path {
                     family: self.family,
-                    protocol: Protocol::Udp,
+                    protocol: *protocol,
                     route,
                     chain,
                     packet: 0,
                 };
                 format!(
-                    "udp {} {source_port} {segment} {} {} {}",
+                    "{} {} {source_port} {segment} {} {} {}",
+                    protocol.name(),
                     path.source(),
                     path.destination(),
                     Path::PORT,
@@ -261,8 +264,37 @@ fn hex(parts: &[Vec<u8>]) -> String {
     text
 }
 
+/// Whether the guest is to find the reason in the kernel's log: once for each is enough, because such
+/// lines are rate-limited.
+pub fn is_logged(blobs: &[Blob], number: usize) -> bool {
+    let reason = &blobs[number].refused;
+    let is_first = blobs[..number].iter().all(|blob| blob.refused != *reason);
+    reason.is_some() && is_first
+}
+
+/// A line of tests/guest/blobs.py's file.
+fn blob_line(blobs: &[Blob], number: usize) -> String {
+    let blob = &blobs[number];
+    let reason = blob.refused.as_deref();
+    format!(
+        "{number} {} {} {} {} {}\n",
+        blob.protocol,
+        u8::from(blob.inverted),
+        u8::from(!blob.unflagged),
+        hex(&[blob.octets.to_vec()]),
+        reason
+            .filter(|_| is_logged(blobs, number))
+            .unwrap_or_default()
+    )
+}
+
 /// Writes the plan's files into a directory.
-pub fn write_plan(directory: &FilePath, tables: &[Table]) -> io::Result<()> {
+pub fn write_plan(directory: &FilePath, tables: &[Table], blobs: &[Blob]) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    let lines: String = (0..blobs.len())
+        .map(|number| blob_line(blobs, number))
+        .collect();
+    fs::write(directory.join("blobs"), lines)?;
     for table in tables {
         let directory = directory.join(table.family.name());
         fs::create_dir_all(&directory)?;
@@ -275,14 +307,17 @@ pub fn write_plan(directory: &FilePath, tables: &[Table]) -> io::Result<()> {
     Ok(())
 }
 
+/// Which of the guest's jobs: most often a variant and a family.
+type Job = (String, String);
+
 /// What the guest counted, and what went wrong in it.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    counted: HashMap<(String, String, String, String), Vec<Counter>>,
-    /// Words of the guest about what should not be, by variant and family.
-    pub faults: Vec<(String, String, String)>,
-    /// Whether the guest came to its end for a variant and family.
-    ended: Vec<(String, String)>,
+    counted: HashMap<(Job, String, String), Vec<Counter>>,
+    blobs: HashMap<(Job, String), String>,
+    checks: HashMap<String, String>,
+    faults: Vec<(Job, String)>,
+    ended: HashSet<Job>,
     /// Everything else that it said.
     pub notes: Vec<String>,
 }
@@ -296,30 +331,43 @@ impl Outcome {
             let mut word = || words.next().unwrap_or_default().to_string();
             match word().as_str() {
                 "count" => {
-                    let key = (word(), word(), word(), word());
+                    let key = ((word(), word()), word(), word());
                     let counters = words.map(counter).collect::<Option<Vec<_>>>();
                     outcome.counted.insert(key, counters.unwrap_or_default());
                 }
-                "fault" => {
-                    let (variant, family) = (word(), word());
-                    let rest = words.collect::<Vec<_>>().join(" ");
-                    outcome.faults.push((variant, family, rest));
+                "blob" => {
+                    let key = ((word(), word()), word());
+                    outcome.blobs.insert(key, rest(words));
                 }
-                "end" => outcome.ended.push((word(), word())),
+                "check" => {
+                    let key = word();
+                    outcome.checks.insert(key, rest(words));
+                }
+                "fault" => {
+                    let job = (word(), word());
+                    outcome.faults.push((job, rest(words)));
+                }
+                "end" => {
+                    outcome.ended.insert((word(), word()));
+                }
                 _ => outcome.notes.push(line.into()),
             }
         }
         outcome
     }
 
-    /// Whether the guest did all that it was to do for this variant and family.
-    pub fn has_ended(&self, variant: Variant, family: Family) -> bool {
-        self.ended
-            .iter()
-            .any(|(v, f)| v == variant.name() && f == family.name())
+    /// What went wrong in a job, whose name is two words.
+    pub fn faults(&self, job: (&str, &str)) -> Vec<&str> {
+        let is = |other: &Job| (other.0.as_str(), other.1.as_str()) == job;
+        let faults = self.faults.iter().filter(|(other, _)| is(other));
+        let mut faults: Vec<_> = faults.map(|(_, words)| words.as_str()).collect();
+        if !self.ended.iter().any(is) {
+            faults.push("it did not come to its end");
+        }
+        faults
     }
 
-    /// A chain's counters; zero where the guest said nothing of it.
+    /// A chain's counters; empty where the guest said nothing of it.
     pub fn counters(
         &self,
         variant: Variant,
@@ -328,13 +376,31 @@ impl Outcome {
         chain: usize,
     ) -> &[Counter] {
         let key = (
-            variant.name().to_string(),
-            family.name().to_string(),
+            job(variant, family),
             route.name().to_string(),
             format!("c{chain}"),
         );
         self.counted.get(&key).map_or(&[], Vec::as_slice)
     }
+
+    /// What became of a blob: `taken` or an error's name, then `logged` or `silent`.
+    pub fn blob(&self, variant: Variant, family: Family, number: usize) -> Option<&str> {
+        let key = (job(variant, family), number.to_string());
+        self.blobs.get(&key).map(String::as_str)
+    }
+
+    /// What came of one of the guest's own checks: `ok`, or what is wrong.
+    pub fn check(&self, name: &str) -> Option<&str> {
+        self.checks.get(name).map(String::as_str)
+    }
+}
+
+fn job(variant: Variant, family: Family) -> Job {
+    (variant.name().to_string(), family.name().to_string())
+}
+
+fn rest<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn counter(word: &str) -> Option<Counter> {

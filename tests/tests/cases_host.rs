@@ -1,28 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Every case, judged on the host: by `core`, from an sk_buff that is linear, paged or nearly
-//! empty in its linear part, and by the naive judge.
+//! empty in its linear part, and by the naive judge; and every rule that is put together by hand.
 
 use std::process::ExitCode;
 
 use dnp3_core::{Headers, Packet, Rule, Verdict};
 use dnp3_tests::cases::expected::{arrivals, Arrival};
 use dnp3_tests::cases::{self, Case, Family, Path, Protocol};
-use dnp3_tests::{naive, odd::Odd};
+use dnp3_tests::{blobs, naive, odd::Odd};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 type Judge = fn(&Rule, &dyn Packet, &Headers) -> Verdict;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let cases = match cases::load() {
-        Ok(cases) => cases,
-        Err(error) => {
+    let (cases, blobs) = match (cases::load(), blobs::load()) {
+        (Ok(cases), Ok(blobs)) => (cases, blobs),
+        (Err(error), _) | (_, Err(error)) => {
             eprintln!("{error}");
             return ExitCode::FAILURE;
         }
     };
     let mut trials = Vec::new();
+    for blob in blobs {
+        let title = format!("blobs::{}::core", blob.name);
+        trials.push(Trial::test(title, move || Ok(blob.judged_by_core()?)));
+    }
     for case in cases {
         for &family in &case.families {
             for &protocol in &case.protocols {

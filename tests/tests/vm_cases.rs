@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Every case, judged by the module in the VM: iptables-legacy and iptables-nft, IPv4 and IPv6,
-//! TCP and UDP, by each route into the kernel. One boot serves them all.
+//! TCP and UDP, by each route into the kernel; captures of real traffic; rules that are handed to the
+//! kernel past iptables; and the module's life. One boot serves them all.
 
 use std::collections::HashSet;
 use std::fs;
@@ -9,9 +10,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
+use dnp3_tests::blobs::{self, Blob};
 use dnp3_tests::cases::expected::Counter;
 use dnp3_tests::cases::{self, Family, Route, Variant};
 use dnp3_tests::vm::{self, Outcome, Table};
+use dnp3_tests::{captures, replay};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// As many as the machine that the tests are made for has.
@@ -22,6 +25,7 @@ const SECONDS: u32 = 900;
 /// The one run of the VM, which the first test that needs it starts.
 struct Guest {
     tables: Vec<Table>,
+    blobs: Vec<Blob>,
     outcome: OnceLock<Result<Outcome, String>>,
 }
 
@@ -33,7 +37,7 @@ impl Guest {
             if plan.exists() {
                 fs::remove_dir_all(&plan).map_err(wrong)?;
             }
-            vm::write_plan(&plan, &self.tables).map_err(wrong)?;
+            vm::write_plan(&plan, &self.tables, &self.blobs).map_err(wrong)?;
             let said = vm::run(&plan, "python3 guest/main.py plan", CPUS, SECONDS)?;
             let outcome = Outcome::parse(&said);
             for note in &outcome.notes {
@@ -43,22 +47,42 @@ impl Guest {
         })
     }
 
-    /// Whether a variant and family went through without a fault.
-    fn clean(&self, variant: Variant, family: Family) -> Result<(), Failed> {
-        let outcome = self.outcome().as_ref()?;
-        let mut wrong: Vec<_> = outcome
-            .faults
-            .iter()
-            .filter(|(v, f, _)| v == variant.name() && f == family.name())
-            .map(|(_, _, words)| words.as_str())
-            .collect();
-        if !outcome.has_ended(variant, family) {
-            wrong.push("it did not come to its end");
-        }
-        if wrong.is_empty() {
+    /// The same for tests that need no more than a word of what went wrong with it.
+    fn outcome_or_word(&self) -> Result<&Outcome, &'static str> {
+        self.outcome()
+            .as_ref()
+            .map_err(|_| "the VM's run failed: the tests called guest:: say why")
+    }
+
+    /// Whether a job went through without a fault.
+    fn clean(&self, job: (&str, &str)) -> Result<(), Failed> {
+        let faults = self.outcome().as_ref()?.faults(job);
+        if faults.is_empty() {
             Ok(())
         } else {
-            Err(wrong.join("\n").into())
+            Err(faults.join("\n").into())
+        }
+    }
+
+    /// Whether the kernel took a blob, or refused it and said why.
+    fn blob(&self, variant: Variant, family: Family, number: usize) -> Result<(), Failed> {
+        let looks = (variant, family) == (Variant::Legacy, Family::V4);
+        let expected = match &self.blobs[number].refused {
+            None => "taken silent",
+            Some(_) if looks && vm::is_logged(&self.blobs, number) => "EINVAL logged",
+            Some(_) => "EINVAL silent",
+        };
+        match self.outcome_or_word()?.blob(variant, family, number) {
+            Some(got) if got == expected => Ok(()),
+            got => Err(format!("expected {expected}, got {got:?}").into()),
+        }
+    }
+
+    /// Whether one of the guest's own checks went well.
+    fn check(&self, name: &str) -> Result<(), Failed> {
+        match self.outcome_or_word()?.check(name) {
+            Some("ok") => Ok(()),
+            got => Err(got.unwrap_or("it was not made").into()),
         }
     }
 
@@ -68,12 +92,13 @@ impl Guest {
         let chain = &table.chains[at.chain];
         let run = &chain.runs[&at.route];
         let got = self
-            .outcome()
-            .as_ref()
-            .map_err(|_| "the VM's run failed: the tests called guest:: say why")?
+            .outcome_or_word()?
             .counters(at.variant, table.family, at.route, at.chain);
         if got.is_empty() {
-            return Err(format!("{}: not a packet was counted", chain.title).into());
+            let faults = self
+                .outcome_or_word()?
+                .faults((at.variant.name(), table.family.name()));
+            return Err(format!("not a packet was counted\n{}", faults.join("\n")).into());
         }
         if got.len() != run.expected.len() {
             let (got, expected) = (got.len(), run.expected.len());
@@ -168,21 +193,29 @@ fn wanted(arguments: &Arguments, name: &str) -> bool {
 }
 
 fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run() -> Result<ExitCode, String> {
     let arguments = Arguments::from_args();
-    let mut cases = match cases::load() {
-        Ok(cases) => cases,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
+    let mut cases = cases::load()?;
+    let blobs = blobs::load()?;
+    let captures = captures::folder();
+    let tables = |cases: &[_], wanted: &dyn Fn(&str) -> bool| {
+        let mut tables = Family::ALL.map(|family| Table::of_cases(family, cases));
+        if let Ok(folder) = &captures {
+            for table in &mut tables {
+                replay::push_captures(table, folder, wanted)?;
+            }
         }
-    };
-    let tables = |cases: &[_]| {
-        Family::ALL
-            .map(|family| Table::of_cases(family, cases))
-            .to_vec()
+        Ok::<_, String>(tables.to_vec())
     };
     // The guest is given nothing that was not asked for.
-    let titles: HashSet<_> = places(&tables(&cases))
+    let all = tables(&cases, &|_| true)?;
+    let titles: HashSet<_> = places(&all)
         .into_iter()
         .filter(|(name, _, _)| wanted(&arguments, name))
         .map(|(_, _, title)| title)
@@ -190,20 +223,76 @@ fn main() -> ExitCode {
     cases.retain(|case| titles.contains(&case.title()));
 
     let guest = Arc::new(Guest {
-        tables: tables(&cases),
+        tables: tables(&cases, &|title| titles.contains(title))?,
+        blobs,
         outcome: OnceLock::new(),
     });
     let mut trials = Vec::new();
-    for variant in Variant::ALL {
-        for family in Family::ALL {
+    for job in jobs() {
+        let guest = guest.clone();
+        let name = format!("guest::{}::{}", job.0, job.1);
+        trials.push(Trial::test(name, move || guest.clean(job)));
+    }
+    for (variant, family) in variants_and_families() {
+        for (number, blob) in guest.blobs.iter().enumerate() {
+            if blob.unflagged && (variant, family) != (Variant::Legacy, Family::V6) {
+                // Only there is such a flag.
+                continue;
+            }
             let guest = guest.clone();
-            let name = format!("guest::{}::{}", variant.name(), family.name());
-            trials.push(Trial::test(name, move || guest.clean(variant, family)));
+            let name = format!(
+                "blobs::{}::{}::{}",
+                blob.name,
+                variant.name(),
+                family.name()
+            );
+            trials.push(Trial::test(name, move || {
+                guest.blob(variant, family, number)
+            }));
         }
+    }
+    for name in checks() {
+        let guest = guest.clone();
+        trials.push(Trial::test(format!("module::{name}"), move || {
+            guest.check(&name)
+        }));
     }
     for (name, place, _) in places(&guest.tables) {
         let guest = guest.clone();
         trials.push(Trial::test(name, move || guest.compare(&place)));
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    if let Err(reason) = captures {
+        println!("captures are not replayed: {reason}");
+        trials.push(Trial::test("captures", || Ok(())).with_ignored_flag(true));
+    }
+    Ok(libtest_mimic::run(&arguments, trials).exit_code())
+}
+
+fn variants_and_families() -> impl Iterator<Item = (Variant, Family)> {
+    Variant::ALL
+        .into_iter()
+        .flat_map(|variant| Family::ALL.map(|family| (variant, family)))
+}
+
+/// The guest's jobs.
+fn jobs() -> Vec<(&'static str, &'static str)> {
+    let mut jobs = vec![("rules", "blobs"), ("module", "life")];
+    jobs.extend(variants_and_families().map(|(variant, family)| (variant.name(), family.name())));
+    jobs
+}
+
+/// The checks of tests/guest/blobs.py and module.py.
+fn checks() -> Vec<String> {
+    let mut checks = vec!["log-is-rate-limited".into(), "namespaces-let-go".into()];
+    for (variant, family) in variants_and_families() {
+        for check in [
+            "a-rule-loads-it",
+            "a-rule-holds-it",
+            "a-namespace-holds-it",
+            "replaced-and-flushed",
+        ] {
+            checks.push(format!("{check}-{}-{}", variant.name(), family.name()));
+        }
+    }
+    checks
 }

@@ -8,7 +8,7 @@
 //! ```text
 //! route     hook     what carries it             the sk_buff
 //! input     INPUT    tun                         linear; a GSO packet where there is `segment`
-//! output    OUTPUT   raw socket                  linear; a UDP socket with UDP_SEGMENT
+//! output    OUTPUT   raw socket                  linear; with `segment` a TCP or UDP socket's own
 //! forward   FORWARD  tun, a packet socket reads  cloned
 //! paged     FORWARD  tap, NAPI, one iovec a page payload in page fragments, cut where one likes
 //! merged    FORWARD  tap, NAPI, GRO              `segment` only: merged by the kernel
@@ -207,8 +207,9 @@ pub enum Wire {
     Merge(Vec<Vec<u8>>),
     /// An IP packet sent by a raw socket.
     Raw(Vec<u8>),
-    /// A datagram sent by a socket which cuts it into segments.
-    Udp {
+    /// What a socket is given, whose segments or datagrams are to be of this size.
+    Socket {
+        protocol: Protocol,
         source_port: u16,
         segment: u16,
         payload: Vec<u8>,
@@ -254,6 +255,8 @@ const PAGE: usize = 4096;
 const MAX_PAGES: usize = 17;
 /// The most octets in an Ethernet frame that a tap device with page fragments takes.
 const MAX_PAGED: usize = 65_400;
+/// What the kernel takes for TCP_MAXSEG.
+const TCP_MAXSEG: std::ops::RangeInclusive<u16> = 88..=32767;
 /// The kernel's own limit on a list of sk_buffs made by GRO.
 const MAX_LISTED: usize = 65_535;
 
@@ -289,7 +292,7 @@ impl Path {
         Ipv6Addr::new(0xFD77, 0, 0, 0, 0, 0, 0, low)
     }
 
-    fn destination_v4(self) -> Ipv4Addr {
+    pub(crate) fn destination_v4(self) -> Ipv4Addr {
         match self.route {
             Route::Input => Ipv4Addr::new(10, 0, 0, 1),
             _ => Ipv4Addr::new(10, 1, 0, 1),
@@ -518,7 +521,7 @@ impl Content {
                 octets.extend(&self.padding);
                 Some(match path.route {
                     Route::Output => Wire::Raw(octets),
-                    Route::Paged => Wire::Pages(self.pages(&ethernet(path, &octets), payload)?),
+                    Route::Paged => Wire::Pages(paged(path, &octets, payload, &self.pages)?),
                     _ => Wire::Tun(octets),
                 })
             })
@@ -551,19 +554,27 @@ impl Content {
         }
     }
 
-    /// The same, cut by the kernel's own UDP socket.
+    /// The same, made by the kernel's own TCP or UDP.
     fn build_socket(&self, path: Path, segment: u16) -> Option<Built> {
-        if path.protocol != Protocol::Udp || !self.ip_options.is_empty() {
+        let possible = match path.protocol {
+            Protocol::Tcp => TCP_MAXSEG.contains(&segment),
+            Protocol::Udp => true,
+        };
+        if !possible
+            || self.flags.is_some()
+            || !self.options.is_empty()
+            || !self.ip_options.is_empty()
+        {
             return None;
         }
-        let seen = self.super_packet(path, segment);
         Some(Built {
-            wire: vec![Wire::Udp {
+            wire: vec![Wire::Socket {
+                protocol: path.protocol,
                 source_port: path.source_port(),
                 segment,
                 payload: self.payload.clone(),
             }],
-            seen: vec![seen],
+            seen: vec![self.super_packet(path, segment)],
         })
     }
 
@@ -571,8 +582,8 @@ impl Content {
     fn build_merged(&self, path: Path, segment: u16) -> Option<Built> {
         let seen = self.super_packet(path, segment);
         // GRO refuses IP options and whatever flag it does not know how to merge.
-        if !self.ip_options.is_empty()
-            || self.flags.is_some()
+        if self.flags.is_some()
+            || !self.ip_options.is_empty()
             || path.route == Route::Listed && seen.octets.len() > MAX_LISTED
         {
             return None;
@@ -733,38 +744,41 @@ impl Content {
             behind.iter().map(header).collect(),
         )
     }
+}
 
-    /// Cuts an Ethernet frame into the linear part and the page fragments.
-    fn pages(&self, frame: &[u8], payload: usize) -> Option<Vec<Vec<u8>>> {
-        let payload = (payload + ETHERNET_HEADER).min(frame.len());
-        let length = frame.len() - payload;
-        let mut cuts: Vec<usize> = if !self.pages.is_empty() {
-            let at = |offset: &i64| {
-                usize::try_from(i64::try_from(payload).unwrap_or(i64::MAX) + offset).unwrap_or(0)
-            };
-            self.pages.iter().map(at).collect()
-        } else if length <= 2 * PAGE {
-            vec![payload, payload + length / 3, payload + length / 3 * 2]
-        } else {
-            (payload..frame.len()).step_by(PAGE).collect()
-        };
-        cuts.retain(|at| (ETHERNET_HEADER..frame.len()).contains(at));
-        cuts.push(frame.len());
-        cuts.dedup();
-        if frame.len() > MAX_PAGED || cuts.len() > MAX_PAGES + 1 {
-            return None;
-        }
-        let mut from = 0;
-        Some(
-            cuts.into_iter()
-                .map(|to| {
-                    let piece = frame[from..to].to_vec();
-                    from = to;
-                    piece
-                })
-                .collect(),
-        )
+/// An IP packet as an Ethernet frame in a linear part and page fragments, cut at these offsets from
+/// its payload on; without any, in front of the payload and inside it. `None` if it is too long.
+pub(crate) fn paged(
+    path: Path,
+    packet: &[u8],
+    payload: usize,
+    pages: &[i64],
+) -> Option<Vec<Vec<u8>>> {
+    let frame = ethernet(path, packet);
+    let payload = (payload + ETHERNET_HEADER).min(frame.len());
+    let length = frame.len() - payload;
+    let mut cuts: Vec<usize> = if !pages.is_empty() {
+        let at =
+            |offset: &i64| payload.saturating_add_signed(isize::try_from(*offset).unwrap_or(0));
+        pages.iter().map(at).collect()
+    } else if length <= 2 * PAGE {
+        vec![payload, payload + length / 3, payload + length / 3 * 2]
+    } else {
+        (payload..frame.len()).step_by(PAGE).collect()
+    };
+    cuts.retain(|at| (ETHERNET_HEADER..frame.len()).contains(at));
+    cuts.push(frame.len());
+    cuts.dedup();
+    if frame.len() > MAX_PAGED || cuts.len() > MAX_PAGES + 1 {
+        return None;
     }
+    let mut from = 0;
+    let piece = |to| {
+        let piece = frame[from..to].to_vec();
+        from = to;
+        piece
+    };
+    Some(cuts.into_iter().map(piece).collect())
 }
 
 const ETHERNET_HEADER: usize = 14;
@@ -825,9 +839,10 @@ struct Ip<'a> {
     options: &'a [u8],
 }
 
-impl Ip<'_> {
-    const TTL: u8 = 64;
+/// What every packet has left of its way.
+pub(crate) const TTL: u8 = 64;
 
+impl Ip<'_> {
     fn packet(self, next: u8, parts: &[&[u8]]) -> Vec<u8> {
         let body = parts.concat();
         match self.path.family {
@@ -870,7 +885,7 @@ impl Ip<'_> {
             more_fragments: more,
             fragment_offset: IpFragOffset::try_new(u16::try_from(offset / 8).unwrap_or(u16::MAX))
                 .expect("a fragment lies inside 64 KiB"),
-            time_to_live: Ip::TTL,
+            time_to_live: TTL,
             protocol: IpNumber(next),
             source: Path::source_v4(self.path.chain).octets(),
             destination: self.path.destination_v4().octets(),
@@ -895,7 +910,7 @@ impl Ip<'_> {
             flow_label: Ipv6FlowLabel::ZERO,
             payload_length: 0,
             next_header: IpNumber(next),
-            hop_limit: Ip::TTL,
+            hop_limit: TTL,
             source: Path::source_v6(self.path.chain).octets(),
             destination: self.path.destination_v6().octets(),
         };

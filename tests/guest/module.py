@@ -1,0 +1,108 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""The module's life, in the guest's own namespace: loaded by a rule, held by it, let go after it.
+
+Prints `check NAME ok`, or `check NAME` and what is wrong; tests/tests/vm_cases.rs has the names.
+To be run last: it wants the module for itself.
+"""
+
+import itertools
+import os
+import subprocess
+import time
+
+SECONDS = 20
+BETWEEN = 0.05
+RULE = ("INPUT", "-p", "tcp", "-m", "dnp3", "--fc", "read")
+REFERENCES = "/sys/module/xt_dnp3/refcnt"
+
+
+def call(*command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
+def must(*command):
+    status, said = call(*command)
+    if status:
+        raise AssertionError(f"{' '.join(command)}: exit status {status}: {said}")
+
+
+def loaded():
+    return os.path.exists(REFERENCES)
+
+
+def unload():
+    """Unloads the module as soon as nothing holds it: rules and namespaces die in the background."""
+    until = time.monotonic() + SECONDS
+    while True:
+        status, said = call("rmmod", "xt_dnp3")
+        if status == 0:
+            return
+        if time.monotonic() > until:
+            raise AssertionError(f"rmmod: {said}")
+        time.sleep(BETWEEN)
+
+
+def the_namespaces_let_go():
+    # What ran before had rules in namespaces that are gone.
+    unload()
+
+
+def a_rule_loads_it(iptables):
+    if loaded():
+        unload()
+    must(iptables, "-A", *RULE)
+    if not loaded():
+        raise AssertionError("there is a rule, and no module")
+    must(iptables, "-D", *RULE)
+
+
+def a_rule_holds_it(iptables):
+    must(iptables, "-A", *RULE)
+    status, said = call("rmmod", "xt_dnp3")
+    if status == 0:
+        raise AssertionError("unloaded under a rule")
+    if "in use" not in said:
+        raise AssertionError(f"refused for another reason: {said}")
+    must(iptables, "-D", *RULE)
+    unload()
+
+
+def a_namespace_holds_it(iptables):
+    must("ip", "netns", "add", "holder")
+    must("ip", "netns", "exec", "holder", iptables, "-A", *RULE)
+    status, _ = call("rmmod", "xt_dnp3")
+    must("ip", "netns", "del", "holder")
+    if status == 0:
+        raise AssertionError("unloaded under a rule")
+    unload()
+
+
+def replaced_and_flushed(iptables):
+    rules = "*filter\n" + "".join(f"-A {' '.join(RULE)}\n" for _ in range(100)) + "COMMIT\n"
+    for _ in range(5):
+        subprocess.run([f"{iptables}-restore"], input=rules, text=True, check=True)
+    must(iptables, "-F")
+    unload()
+
+
+def run(name, check, *arguments):
+    try:
+        check(*arguments)
+    except AssertionError as error:
+        print("check", name, " ".join(str(error).split()))
+    else:
+        print("check", name, "ok")
+
+
+def main():
+    run("namespaces-let-go", the_namespaces_let_go)
+    for variant, family in itertools.product(("legacy", "nft"), ("ipv4", "ipv6")):
+        iptables = f"{'iptables' if family == 'ipv4' else 'ip6tables'}-{variant}"
+        for check in (a_rule_loads_it, a_rule_holds_it, a_namespace_holds_it, replaced_and_flushed):
+            run(f"{check.__name__.replace('_', '-')}-{variant}-{family}", check, iptables)
+
+
+if __name__ == "__main__":
+    main()
