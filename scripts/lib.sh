@@ -68,5 +68,42 @@ made() {
 	exec {lock_}>&-
 }
 
+# Where the host's apt has Debian from, or Debian's security updates ($1 is "security"). What it has
+# not fetched yet has no origin.
+mirror() {
+	# shellcheck disable=SC2016 # the $(…) are apt's
+	apt-get indextargets --format '$(REPO_URI) $(COMPONENT) $(ORIGIN)' 'Created-By: Packages' |
+		awk -v security="${1-}" '$2 == "main" && ($3 == "Debian" || $3 ~ /^\$/) &&
+			($1 ~ /security/) == (security != "") { print $1; exit }'
+}
+
+# The lines of a sources.list for suites of Debian, whichever the host's is.
+suites() {
+	local suite uri main
+	main=$(mirror)
+	[ -n "$main" ] || die "apt's sources on this machine have no Debian main"
+	for suite; do
+		uri=$main
+		[[ $suite != *-security ]] || uri=$(mirror security)
+		# Not every machine takes security updates from a mirror of its own.
+		[ -z "$uri" ] ||
+			echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $suite main"
+	done
+}
+
+# Set `apt` to options that have apt-get and apt-cache read other suites and write below $1 only: the
+# machine's own sources and lists stay as they are, and so do its proxies.
+#
+#   other_suites DIR SUITE... && apt-get "${apt[@]}" update
+other_suites() {
+	local dir=$1
+	shift
+	mkdir -p "$dir"/lists/partial "$dir"/cache/archives/partial
+	suites "$@" >"$dir/sources.list"
+	apt=(-qq -o Dir::Etc::sourcelist="$dir/sources.list" -o Dir::Etc::sourceparts=/dev/null
+		-o Dir::State::Lists="$dir/lists" -o Dir::State::status=/dev/null -o Dir::Cache="$dir/cache"
+		-o Acquire::Languages=none -o APT::Sandbox::User=)
+}
+
 # What Kbuild leaves among the sources; .gitignore has the same.
 products=('*.o' '*.ko' '*.mod' '*.mod.c' '.*.cmd' '*.rmeta' '*_generated.rs' Module.symvers modules.order)
