@@ -18,6 +18,8 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/x_tables.h>
 #include <linux/netfilter/xt_dnp3.h>
+#include <linux/netfilter_ipv4/ip_tables.h>
+#include <linux/netfilter_ipv6/ip6_tables.h>
 #include <net/ip.h>
 #include <net/ipv6.h>
 #include <net/netfilter/ipv4/nf_defrag_ipv4.h>
@@ -204,6 +206,33 @@ bool xt_dnp3_headers(const struct sk_buff *skb, const struct xt_action_param *pa
 
 	headers->udp_segment = udp_segment(skb);
 	return true;
+}
+
+/**
+ * xt_dnp3_rule_protocol - find the protocol that a rule names
+ * @par: what checkentry was called with, for a match of IPv4 or IPv6
+ * @inverted: where to write whether the rule names all but that one
+ *
+ * Return: IPPROTO_*; 0 when the rule names none, or one that is none.
+ */
+u8 xt_dnp3_rule_protocol(const struct xt_mtchk_param *par, bool *inverted)
+{
+	u16 protocol;
+
+	if (par->family == NFPROTO_IPV4) {
+		const struct ipt_ip *ip = par->entryinfo;
+
+		protocol = ip->proto;
+		*inverted = ip->invflags & IPT_INV_PROTO;
+	} else {
+		const struct ip6t_ip6 *ip6 = par->entryinfo;
+
+		/* Without the flag ip6_tables does not look for the transport header. */
+		protocol = ip6->flags & IP6T_F_PROTO ? ip6->proto : 0;
+		*inverted = protocol && ip6->invflags & IP6T_INV_PROTO;
+	}
+	/* Rules have 16 bits for it. */
+	return protocol <= U8_MAX ? protocol : 0;
 }
 
 /**

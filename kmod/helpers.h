@@ -12,6 +12,7 @@
 struct net;
 struct sk_buff;
 struct xt_action_param;
+struct xt_mtchk_param;
 
 enum xt_dnp3_fragment {
 	XT_DNP3_FRAGMENT_WHOLE,	/* not a fragment */
@@ -38,6 +39,8 @@ struct xt_dnp3_headers {
 
 bool xt_dnp3_headers(const struct sk_buff *skb, const struct xt_action_param *par,
 		     struct xt_dnp3_headers *headers);
+
+u8 xt_dnp3_rule_protocol(const struct xt_mtchk_param *par, bool *inverted);
 
 u32 xt_dnp3_skb_len(const struct sk_buff *skb);
 const u8 *xt_dnp3_skb_linear(const struct sk_buff *skb, u32 *len);

@@ -92,23 +92,11 @@ impl<T: Match> CheckParam<T> {
 
     /// The protocol that the rule names, 0 for none, and whether that is inverted.
     pub(crate) fn protocol(&self) -> (u8, bool) {
-        // SAFETY: Valid by the type's invariants.
-        let (family, entry) = unsafe { ((*self.0.get()).family, (*self.0.get()).entryinfo) };
-        let (protocol, inverted) = if u32::from(family) == bindings::NFPROTO_IPV4 {
-            // SAFETY: `entryinfo` is that of the family by the type's invariants.
-            let ip = unsafe { &*entry.cast::<bindings::ipt_ip>() };
-            (ip.proto, u32::from(ip.invflags) & bindings::IPT_INV_PROTO)
-        } else {
-            // SAFETY: As above, and there are two families.
-            let ip = unsafe { &*entry.cast::<bindings::ip6t_ip6>() };
-            // Without the flag ip6_tables does not look for the transport header.
-            match u32::from(ip.flags) & bindings::IP6T_F_PROTO {
-                0 => (0, 0),
-                _ => (ip.proto, u32::from(ip.invflags) & bindings::IP6T_INV_PROTO),
-            }
-        };
-        // Rules have 16 bits for it; what does not fit is no protocol.
-        (u8::try_from(protocol).unwrap_or(0), inverted != 0)
+        let mut inverted = false;
+        // SAFETY: Valid by the type's invariants, with the `entryinfo` of its family; `inverted` is
+        // for writes.
+        let protocol = unsafe { bindings::xt_dnp3_rule_protocol(self.0.get(), &mut inverted) };
+        (protocol, inverted)
     }
 
     /// Has fragments put together before rules see them, until [`DestroyParam::disable_defrag`].
