@@ -14,6 +14,13 @@ import time
 SECONDS = 20
 BETWEEN = 0.05
 RULE = ("INPUT", "-p", "tcp", "-m", "dnp3", "--fc", "read")
+TABLES = {
+    "raw": ("PREROUTING", "OUTPUT"),
+    "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
+    "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
+    "filter": ("INPUT", "FORWARD", "OUTPUT"),
+    "security": ("INPUT", "FORWARD", "OUTPUT"),
+}
 REFERENCES = "/sys/module/xt_dnp3/refcnt"
 
 
@@ -87,6 +94,19 @@ def replaced_and_flushed(iptables):
     unload()
 
 
+def every_table_takes_it(iptables):
+    for table, chains in TABLES.items():
+        for chain in chains:
+            rule = ("-t", table, "-A", chain, *RULE[1:])
+            must(iptables, *rule)
+        _, saved = call(f"{iptables}-save", "-t", table)
+        rules = [line for line in saved.splitlines() if "-m dnp3 --fc 1" in line]
+        if len(rules) != len(chains):
+            raise AssertionError(f"{table}: {len(rules)} rules, and not {len(chains)}")
+        must(iptables, "-t", table, "-F")
+    unload()
+
+
 def run(name, check, *arguments):
     try:
         check(*arguments)
@@ -96,11 +116,20 @@ def run(name, check, *arguments):
         print("check", name, "ok")
 
 
+CHECKS = (
+    a_rule_loads_it,
+    a_rule_holds_it,
+    a_namespace_holds_it,
+    replaced_and_flushed,
+    every_table_takes_it,
+)
+
+
 def main():
     run("namespaces-let-go", the_namespaces_let_go)
     for variant, family in itertools.product(("legacy", "nft"), ("ipv4", "ipv6")):
         iptables = f"{'iptables' if family == 'ipv4' else 'ip6tables'}-{variant}"
-        for check in (a_rule_loads_it, a_rule_holds_it, a_namespace_holds_it, replaced_and_flushed):
+        for check in CHECKS:
             run(f"{check.__name__.replace('_', '-')}-{variant}-{family}", check, iptables)
 
 

@@ -290,6 +290,7 @@ fn checks() -> Vec<String> {
             "a-rule-holds-it",
             "a-namespace-holds-it",
             "replaced-and-flushed",
+            "every-table-takes-it",
         ] {
             checks.push(format!("{check}-{}-{}", variant.name(), family.name()));
         }
