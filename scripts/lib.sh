@@ -91,6 +91,12 @@ suites() {
 	done
 }
 
+# How the host's apt reaches its mirror.
+transport() {
+	apt-config dump --no-empty --format '%F "%v";%n' Acquire |
+		grep -E '^Acquire::(https?|ftp|socks|Check|Retries|Force)' || true
+}
+
 # Set `apt` to options that have apt-get and apt-cache read other suites and write below $1 only: the
 # machine's own sources and lists stay as they are, and so do its proxies.
 #
@@ -105,5 +111,21 @@ other_suites() {
 		-o Acquire::Languages=none -o APT::Sandbox::User=)
 }
 
+# Keep of a kernel's tree what a module's build needs, as Debian's headers do.
+prune() {
+	local tree=$1
+	find "$tree" -mindepth 1 -maxdepth 1 \
+		! -name arch ! -name include ! -name scripts ! -name rust ! -name tools \
+		! -name Makefile ! -name Kbuild ! -name Kconfig ! -name .config \
+		! -name Module.symvers ! -name System.map -exec rm -rf {} +
+	find "$tree/arch" -mindepth 1 -maxdepth 1 ! -name x86 ! -name Kconfig -exec rm -rf {} +
+	find "$tree/tools" -type f ! -path "$tree/tools/objtool/objtool" -delete
+	find "$tree/arch/x86" -type f \( -name '*.[cSo]' -o -name '*.a' -o -name '.*.cmd' \
+		-o -path '*/boot/*' \) -delete
+	find "$tree/rust" -type f \( -name '*.o' -o -name '.*.cmd' \) -delete
+	find "$tree" -depth -type d -empty -delete
+}
+
 # What Kbuild leaves among the sources; .gitignore has the same.
-products=('*.o' '*.ko' '*.mod' '*.mod.c' '.*.cmd' '*.rmeta' '*_generated.rs' Module.symvers modules.order)
+products=('*.o' '*.ko' '*.mod' '*.mod.c' '.*.cmd' '*.rmeta' '*_generated.rs' Module.symvers modules.order
+	plain.flags plain.libcore plain.libcore.key plain.target.json)
