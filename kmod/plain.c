@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The plain entry: the match, registered with x_tables in C, for kernels that take
+ * no Rust module. It hands over what x_tables passes and what helpers.c finds;
+ * what decides is the core, called through plain.rs.
+ *
+ * xt_dnp3_main.rs, dnp3.rs and xt/ are the same on the kernel crate. Both must do
+ * the same, in the same order.
+ */
+#include <linux/build_bug.h>
+#include <linux/module.h>
+#include <linux/stddef.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/x_tables.h>
+#include <linux/netfilter/xt_dnp3.h>
+
+#include "helpers.h"
+#include "plain.h"
+
+/* The layouts and values that plain.rs has too. */
+static_assert(offsetof(struct xt_dnp3_headers, transport) == 0);
+static_assert(offsetof(struct xt_dnp3_headers, end) == 4);
+static_assert(offsetof(struct xt_dnp3_headers, udp_segment) == 8);
+static_assert(offsetof(struct xt_dnp3_headers, protocol) == 10);
+static_assert(offsetof(struct xt_dnp3_headers, fragment) == 11);
+static_assert(sizeof(struct xt_dnp3_headers) == 12);
+static_assert(XT_DNP3_FRAGMENT_WHOLE == 0);
+static_assert(XT_DNP3_FRAGMENT_FIRST == 1);
+static_assert(XT_DNP3_NO_MATCH == 0);
+static_assert(XT_DNP3_MATCH == 1);
+static_assert(XT_DNP3_HOTDROP == 2);
+
+static bool dnp3_mt(const struct sk_buff *skb, struct xt_action_param *par)
+{
+	struct xt_dnp3_headers headers;
+
+	if (!xt_dnp3_headers(skb, par, &headers))
+		return false;
+
+	switch (xt_dnp3_core_judge(par->matchinfo, skb, &headers)) {
+	case XT_DNP3_MATCH:
+		return true;
+	case XT_DNP3_HOTDROP:
+		par->hotdrop = true;
+		return false;
+	default:
+		return false;
+	}
+}
+
+static int dnp3_mt_check(const struct xt_mtchk_param *par)
+{
+	const u8 *reason;
+	bool inverted;
+	u8 protocol;
+	size_t len;
+
+	protocol = xt_dnp3_rule_protocol(par, &inverted);
+	len = xt_dnp3_core_check(par->matchinfo, protocol, inverted, &reason);
+	if (len) {
+		xt_dnp3_log_refused(reason, len);
+		return -EINVAL;
+	}
+	/* Fragments hide the transport header. Last, so that no error has to take it back. */
+	return xt_dnp3_defrag_enable(par->net, par->family);
+}
+
+static void dnp3_mt_destroy(const struct xt_mtdtor_param *par)
+{
+	xt_dnp3_defrag_disable(par->net, par->family);
+}
+
+/*
+ * One by one: ebtables would take a match of no family for its own, and leaves
+ * unset what this one needs. All tables, all hooks, and protocols are for
+ * checkentry to judge.
+ */
+static struct xt_match dnp3_mt_reg[] __read_mostly = {
+	{
+		.name		= "dnp3",
+		.revision	= 0,
+		.family		= NFPROTO_IPV4,
+		.match		= dnp3_mt,
+		.checkentry	= dnp3_mt_check,
+		.destroy	= dnp3_mt_destroy,
+		.matchsize	= sizeof(struct xt_dnp3_mtinfo),
+		.usersize	= sizeof(struct xt_dnp3_mtinfo),
+		.me		= THIS_MODULE,
+	},
+	{
+		.name		= "dnp3",
+		.revision	= 0,
+		.family		= NFPROTO_IPV6,
+		.match		= dnp3_mt,
+		.checkentry	= dnp3_mt_check,
+		.destroy	= dnp3_mt_destroy,
+		.matchsize	= sizeof(struct xt_dnp3_mtinfo),
+		.usersize	= sizeof(struct xt_dnp3_mtinfo),
+		.me		= THIS_MODULE,
+	},
+};
+
+static int __init dnp3_mt_init(void)
+{
+	return xt_register_matches(dnp3_mt_reg, ARRAY_SIZE(dnp3_mt_reg));
+}
+
+static void __exit dnp3_mt_exit(void)
+{
+	xt_unregister_matches(dnp3_mt_reg, ARRAY_SIZE(dnp3_mt_reg));
+}
+
+module_init(dnp3_mt_init);
+module_exit(dnp3_mt_exit);
+
+MODULE_DESCRIPTION("Xtables: DNP3 (IEEE 1815) match");
+MODULE_LICENSE("GPL");
+MODULE_ALIAS("ipt_dnp3");
+MODULE_ALIAS("ip6t_dnp3");
