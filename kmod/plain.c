@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The plain entry: the match, registered with x_tables in C, for kernels that take
- * no Rust module. It hands over what x_tables passes and what helpers.c finds;
- * what decides is the core, called through plain.rs.
+ * no Rust module. It hands over what x_tables passes; what decides is the core,
+ * called through xt_dnp3_plain.rs.
  *
  * xt_dnp3_main.rs, dnp3.rs and xt/ are the same on the kernel crate. Both must do
  * the same, in the same order.
@@ -17,7 +17,7 @@
 #include "helpers.h"
 #include "plain.h"
 
-/* The layouts and values that plain.rs has too. */
+/* The layouts and values that xt_dnp3_plain.rs has too. */
 static_assert(offsetof(struct xt_dnp3_headers, transport) == 0);
 static_assert(offsetof(struct xt_dnp3_headers, end) == 4);
 static_assert(offsetof(struct xt_dnp3_headers, udp_segment) == 8);
@@ -26,26 +26,16 @@ static_assert(offsetof(struct xt_dnp3_headers, fragment) == 11);
 static_assert(sizeof(struct xt_dnp3_headers) == 12);
 static_assert(XT_DNP3_FRAGMENT_WHOLE == 0);
 static_assert(XT_DNP3_FRAGMENT_FIRST == 1);
-static_assert(XT_DNP3_NO_MATCH == 0);
-static_assert(XT_DNP3_MATCH == 1);
-static_assert(XT_DNP3_HOTDROP == 2);
 
+/* No more than a jump: what is left of the stack in a packet's path is for the core. */
 static bool dnp3_mt(const struct sk_buff *skb, struct xt_action_param *par)
 {
-	struct xt_dnp3_headers headers;
+	return xt_dnp3_core_match(par->matchinfo, skb, par);
+}
 
-	if (!xt_dnp3_headers(skb, par, &headers))
-		return false;
-
-	switch (xt_dnp3_core_judge(par->matchinfo, skb, &headers)) {
-	case XT_DNP3_MATCH:
-		return true;
-	case XT_DNP3_HOTDROP:
-		par->hotdrop = true;
-		return false;
-	default:
-		return false;
-	}
+void xt_dnp3_hotdrop(struct xt_action_param *par)
+{
+	par->hotdrop = true;
 }
 
 static int dnp3_mt_check(const struct xt_mtchk_param *par)

@@ -2,26 +2,33 @@
 
 //! The plain entry's Rust: the core as C calls it, without the kernel crate.
 //!
-//! plain.h declares it, and plain.c holds the layouts and values that are written twice to the same
+//! `plain.h` declares it, and `plain.c` holds the layouts and values that are written twice to the same
 //! numbers. All of the plain entry's `unsafe` is here.
 
 #![no_std]
 #![warn(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::mem::{align_of, offset_of, size_of};
 use dnp3_core::{Fragment, Headers, Packet, Rule, Verdict};
 
 /// The kernel's `struct sk_buff`, of which nothing is known here.
+///
+/// # Invariants
+///
+/// A reference is to what a netfilter hook is called with: it is valid for as long as it lives, and
+/// nobody changes the length or the linear part in that time.
 #[repr(C)]
 pub struct SkBuff {
-    _opaque: [u8; 0],
+    _opaque: UnsafeCell<[u8; 0]>,
 }
 
 /// `struct xt_dnp3_headers` of helpers.h.
 #[repr(C)]
-pub struct RawHeaders {
+#[derive(Default)]
+struct RawHeaders {
     transport: u32,
     end: u32,
     udp_segment: u16,
@@ -62,37 +69,31 @@ mod fragment {
     pub(super) const FIRST: u8 = 1;
 }
 
-/// `XT_DNP3_*` of `enum xt_dnp3_verdict` in plain.h.
-mod verdict {
-    pub(super) const NO_MATCH: u32 = 0;
-    pub(super) const MATCH: u32 = 1;
-    pub(super) const HOTDROP: u32 = 2;
+/// The kernel's `struct xt_action_param`, of which nothing is known here.
+#[repr(C)]
+pub struct ActionParam {
+    _opaque: [u8; 0],
 }
 
 extern "C" {
+    fn xt_dnp3_headers(skb: *const SkBuff, par: *const ActionParam, found: *mut RawHeaders)
+        -> bool;
+    fn xt_dnp3_hotdrop(par: *mut ActionParam);
     fn xt_dnp3_skb_len(skb: *const SkBuff) -> u32;
     fn xt_dnp3_skb_linear(skb: *const SkBuff, len: *mut u32) -> *const u8;
     fn skb_copy_bits(skb: *const SkBuff, offset: c_int, to: *mut c_void, len: c_int) -> c_int;
 }
 
-/// A packet.
-///
-/// # Invariants
-///
-/// The pointer is valid for as long as the value lives, and nobody changes the length or the linear
-/// part in that time: that is what a netfilter hook is called with.
-struct Skb(*const SkBuff);
-
-impl Packet for Skb {
+impl Packet for SkBuff {
     fn len(&self) -> u32 {
-        // SAFETY: The pointer is valid by the type's invariants.
-        unsafe { xt_dnp3_skb_len(self.0) }
+        // SAFETY: The reference is valid by the type's invariants.
+        unsafe { xt_dnp3_skb_len(self) }
     }
 
     fn linear(&self) -> &[u8] {
         let mut len = 0;
-        // SAFETY: The pointer is valid by the type's invariants, and `len` is for writes.
-        let data = unsafe { xt_dnp3_skb_linear(self.0, &mut len) };
+        // SAFETY: The reference is valid by the type's invariants, and `len` is for writes.
+        let data = unsafe { xt_dnp3_skb_linear(self, &mut len) };
         // SAFETY: The linear part is initialised memory of `len` octets from `data` on, which is
         // never null, and by the type's invariants nobody writes to it while `self` is borrowed.
         unsafe { core::slice::from_raw_parts(data, len as usize) }
@@ -102,9 +103,9 @@ impl Packet for Skb {
         let (Ok(offset), Ok(len)) = (c_int::try_from(offset), c_int::try_from(to.len())) else {
             return false;
         };
-        // SAFETY: The pointer is valid by the type's invariants, `to` is valid for writes of `len`
+        // SAFETY: The reference is valid by the type's invariants, `to` is valid for writes of `len`
         // octets, and `offset` is not negative. What lies behind the packet's end is refused.
-        unsafe { skb_copy_bits(self.0, offset, to.as_mut_ptr().cast(), len) == 0 }
+        unsafe { skb_copy_bits(self, offset, to.as_mut_ptr().cast(), len) == 0 }
     }
 }
 
@@ -136,36 +137,57 @@ pub unsafe extern "C" fn xt_dnp3_core_check(
     }
 }
 
-/// Judges a packet by a rule: `enum xt_dnp3_verdict`.
+/// Writes what the IP layer knows of a packet. False where it has no transport header.
 ///
 /// # Safety
 ///
-/// `rule` and `skb` must be what x_tables passes to a match, and `headers` what `xt_dnp3_headers()`
-/// found in that packet. None of them may be changed before the function returns.
+/// `skb` and `par` must be what x_tables passes to a match.
+#[inline(never)] // its stack is free again before the packet is judged
+unsafe fn find(skb: *const SkBuff, par: *const ActionParam, headers: &mut Headers) -> bool {
+    let mut found = RawHeaders::default();
+    // SAFETY: Valid by the function's contract, and `found` is for writes.
+    if !unsafe { xt_dnp3_headers(skb, par, &mut found) } {
+        return false;
+    }
+    headers.transport = found.transport;
+    headers.end = found.end;
+    headers.protocol = found.protocol;
+    headers.fragment = match found.fragment {
+        fragment::WHOLE => Fragment::Whole,
+        fragment::FIRST => Fragment::First,
+        _ => Fragment::Later,
+    };
+    headers.udp_segment = found.udp_segment;
+    true
+}
+
+/// Judges a packet by a rule.
+///
+/// # Safety
+///
+/// `rule`, `skb` and `par` must be what x_tables passes to a match.
 #[no_mangle]
-pub unsafe extern "C" fn xt_dnp3_core_judge(
+pub unsafe extern "C" fn xt_dnp3_core_match(
     rule: *const Rule,
     skb: *const SkBuff,
-    headers: *const RawHeaders,
-) -> u32 {
+    par: *mut ActionParam,
+) -> bool {
+    let mut headers = Headers::default();
+    // SAFETY: By the function's contract.
+    if !unsafe { find(skb, par, &mut headers) } {
+        return false;
+    }
     // SAFETY: Valid and aligned by the function's contract; a rule is not changed while packets are
     // judged by it, and whatever user space sent is a value of `Rule`.
-    let (rule, found) = unsafe { (&*rule, &*headers) };
-    let headers = Headers {
-        transport: found.transport,
-        end: found.end,
-        protocol: found.protocol,
-        fragment: match found.fragment {
-            fragment::WHOLE => Fragment::Whole,
-            fragment::FIRST => Fragment::First,
-            _ => Fragment::Later,
-        },
-        udp_segment: found.udp_segment,
-    };
-    // INVARIANT: By the function's contract.
-    match dnp3_core::judge(rule, &Skb(skb), &headers) {
-        Verdict::NoMatch => verdict::NO_MATCH,
-        Verdict::Match => verdict::MATCH,
-        Verdict::HotDrop => verdict::HOTDROP,
+    // INVARIANT: A packet is not changed while rules are looked up for it.
+    let (rule, skb) = unsafe { (&*rule, &*skb) };
+    match dnp3_core::judge(rule, skb, &headers) {
+        Verdict::NoMatch => false,
+        Verdict::Match => true,
+        Verdict::HotDrop => {
+            // SAFETY: By the function's contract; `hotdrop` is there for matches to write.
+            unsafe { xt_dnp3_hotdrop(par) };
+            false
+        }
     }
 }

@@ -127,45 +127,50 @@ impl Walk {
     }
 
     /// Takes octets up to the next event. Returns it with the octets that are left.
+    #[inline(always)]
     pub fn step<'a>(&mut self, octets: &'a [u8]) -> (Event, &'a [u8]) {
+        let (event, left) = self.advance(octets);
+        let taken = octets.len().saturating_sub(left);
+        (event, octets.get(taken..).unwrap_or(&[]))
+    }
+
+    /// The same, with how many octets are left: both are returned in registers.
+    #[inline(never)]
+    fn advance(&mut self, octets: &[u8]) -> (Event, usize) {
         let mut rest = octets;
         if self.at_boundary() && !rest.is_empty() {
             if let Some((fields, rest)) = rest.split_first_chunk() {
-                return self.take_fields(fields, rest);
+                return match self.take_fields(fields) {
+                    Event::Wrong => (Event::Wrong, 0),
+                    event => (event, rest.len()),
+                };
             }
             self.kept = 0;
             self.block = link::HEADER_FIELDS as u8;
         }
-        while !rest.is_empty() {
-            let event;
+        let mut event = Event::Taken;
+        while !rest.is_empty() && event == Event::Taken {
             (event, rest) = if self.block != 0 {
                 self.take_block(rest)
             } else {
                 self.take_crc(rest)
             };
-            if event != Event::Taken {
-                return (event, rest);
-            }
         }
-        (Event::Taken, rest)
+        (event, rest.len())
     }
 
     /// Takes a header's fields at a boundary: what [`Walk::take_block`] does with them as they
     /// come, for the header that is there whole, as nearly all are.
-    fn take_fields<'a>(
-        &mut self,
-        fields: &[u8; link::HEADER_FIELDS],
-        rest: &'a [u8],
-    ) -> (Event, &'a [u8]) {
+    fn take_fields(&mut self, fields: &[u8; link::HEADER_FIELDS]) -> Event {
         if let Some(place) = self.start.first_chunk_mut() {
             *place = *fields;
         }
         self.kept = link::HEADER_FIELDS as u8;
         self.check = 2;
         if may_begin_frame(fields) {
-            (Event::Addressed, rest)
+            Event::Addressed
         } else {
-            (Event::Wrong, &[])
+            Event::Wrong
         }
     }
 

@@ -8,8 +8,9 @@ use crate::rule::{protocol, status, Reading, Rule};
 use crate::scan::Scan;
 
 /// Octets that are copied at a time out of memory that may change. They lie on the stack, of which
-/// a packet's path in the kernel has little.
-const COPIED: usize = 128;
+/// a packet's path in the kernel has little: 512 octets for all that is here and calls it, as
+/// scripts/stack counts them.
+const COPIED: usize = 96;
 
 /// A TCP header without options, and where its fields stand.
 mod tcp {
@@ -31,6 +32,8 @@ struct Payload {
     from: u32,
     /// Offset of the octet behind its last.
     to: u32,
+    /// Octets in each but the last of its datagrams, or 0 when there is one alone.
+    segment: u16,
     /// Whether a frame may go on in the next packet (TCP).
     is_stream: bool,
     /// Whether the packet is malformed whatever the octets are.
@@ -48,22 +51,22 @@ pub fn judge(rule: &Rule, packet: &dyn Packet, headers: &Headers) -> Verdict {
         return Verdict::NoMatch;
     }
     let end = packet.len().min(headers.end);
-    let matches = match headers.protocol {
+    let payload = match headers.protocol {
         protocol::TCP => match tcp_payload(packet, headers, end) {
-            Some(payload) => judge_payload(rule, packet, payload).matches(rule),
+            Some(payload) => payload,
             None => return Verdict::HotDrop,
         },
         protocol::UDP => match udp_payload(packet, headers, end) {
-            Some(payload) => judge_datagrams(rule, packet, payload, headers.udp_segment),
+            Some(payload) => payload,
             None => return Verdict::NoMatch,
         },
         _ => return Verdict::NoMatch,
     };
-    if matches {
-        Verdict::Match
-    } else {
-        Verdict::NoMatch
+    if payload.unknown {
+        return Verdict::of(Judgement::beyond(rule).matches(rule));
     }
+    // The last word, so that what it took to come here is off the stack by then.
+    judge_payloads(rule, packet, payload)
 }
 
 /// Finds the payload of a TCP segment; `None` when its header cannot be right.
@@ -76,6 +79,7 @@ fn tcp_payload(packet: &dyn Packet, headers: &Headers, end: u32) -> Option<Paylo
     (data_offset >= tcp::HEADER && from <= end).then_some(Payload {
         from,
         to: end,
+        segment: 0,
         is_stream: true,
         malformed: urgent || headers.fragment == Fragment::First,
         unknown: urgent,
@@ -92,6 +96,7 @@ fn udp_payload(packet: &dyn Packet, headers: &Headers, end: u32) -> Option<Paylo
     Some(Payload {
         from,
         to: end,
+        segment: headers.udp_segment,
         is_stream: false,
         malformed: length != end.wrapping_sub(headers.transport)
             || headers.fragment == Fragment::First,
@@ -117,26 +122,31 @@ struct Judgement {
 }
 
 impl Judgement {
+    /// That of octets of which nothing can be said.
+    fn beyond(rule: &Rule) -> Judgement {
+        Judgement {
+            status: status::MALFORMED,
+            frames: rule.reading() == Reading::Any,
+        }
+    }
+
     fn matches(self, rule: &Rule) -> bool {
         self.status & rule.statuses() != 0 && (self.frames || !rule.has_frame_test())
     }
 }
 
-/// Judges each of the UDP datagrams of a packet by itself.
+/// Judges a packet's payload. Where it is several UDP datagrams, each is judged by itself.
 ///
 /// For a frame test, `only` wants every datagram to match, and `any` one of them. The status of
 /// the packet is that of its worst datagram.
-fn judge_datagrams(rule: &Rule, packet: &dyn Packet, payload: Payload, segment: u16) -> bool {
-    if segment == 0 {
-        return judge_payload(rule, packet, payload).matches(rule);
-    }
+fn judge_payloads(rule: &Rule, packet: &dyn Packet, payload: Payload) -> Verdict {
     let mut from = payload.from;
-    let mut worst = Judgement {
-        status: status::NONE,
-        frames: false,
-    };
+    let mut worst = status::NONE;
     loop {
-        let to = from.saturating_add(u32::from(segment)).min(payload.to);
+        let to = match payload.segment {
+            0 => payload.to,
+            segment => from.saturating_add(u32::from(segment)).min(payload.to),
+        };
         let datagram = judge_payload(
             rule,
             packet,
@@ -146,31 +156,23 @@ fn judge_datagrams(rule: &Rule, packet: &dyn Packet, payload: Payload, segment: 
                 ..payload
             },
         );
+        // The bits of `status` ascend from the best to the worst.
+        worst = worst.max(datagram.status);
+        let is_last = to >= payload.to;
         if rule.has_frame_test() {
             let matches = datagram.matches(rule);
-            if matches == (rule.reading() == Reading::Any) {
-                return matches;
+            if is_last || matches == (rule.reading() == Reading::Any) {
+                return Verdict::of(matches);
             }
-        }
-        // The bits of `status` ascend from the best to the worst.
-        if datagram.status >= worst.status {
-            worst = datagram;
+        } else if is_last {
+            return Verdict::of(worst & rule.statuses() != 0);
         }
         from = to;
-        if from >= payload.to {
-            return worst.matches(rule);
-        }
     }
 }
 
 /// Judges one payload: that of a TCP segment, or one UDP datagram.
 fn judge_payload(rule: &Rule, packet: &dyn Packet, payload: Payload) -> Judgement {
-    if payload.unknown {
-        return Judgement {
-            status: status::MALFORMED,
-            frames: rule.reading() == Reading::Any,
-        };
-    }
     if payload.from >= payload.to && !payload.malformed {
         return Judgement {
             status: status::NONE,
@@ -182,38 +184,41 @@ fn judge_payload(rule: &Rule, packet: &dyn Packet, payload: Payload) -> Judgemen
         return course.end(payload.is_stream);
     }
     // The packet did not give what its length promised.
-    Judgement {
-        status: status::MALFORMED,
-        frames: rule.reading() == Reading::Any,
-    }
+    Judgement::beyond(rule)
 }
 
 /// Hands the octets from `from` to `to` to a course, until it is decided. False when the packet does not
 /// have them all.
 fn each_piece(packet: &dyn Packet, from: u32, to: u32, course: &mut Course<'_>) -> bool {
     let mut at = from;
-    let linear = usize::try_from(from)
-        .ok()
-        .and_then(|from| packet.linear().get(from..));
-    if let (Some(linear), Ok(wanted)) = (linear, usize::try_from(to.saturating_sub(from))) {
-        let piece = linear.get(..wanted).unwrap_or(linear);
-        course.take(piece);
-        at = at.saturating_add(u32::try_from(piece.len()).unwrap_or(u32::MAX));
-    }
-    let mut copied = [0u8; COPIED];
+    let mut linear = in_place(packet, from, to);
     while at < to && !course.is_decided() {
-        let wanted = usize::try_from(to.saturating_sub(at)).unwrap_or(COPIED);
-        let piece = match copied.get_mut(..wanted) {
-            Some(piece) => piece,
-            None => &mut copied,
-        };
-        if !packet.copy(at, piece) {
-            return false;
+        let mut copied;
+        let mut piece = core::mem::take(&mut linear);
+        if piece.is_empty() {
+            copied = [0u8; COPIED];
+            let wanted = usize::try_from(to.saturating_sub(at)).unwrap_or(COPIED);
+            let copy = match copied.get_mut(..wanted) {
+                Some(copy) => copy,
+                None => &mut copied,
+            };
+            if !packet.copy(at, copy) {
+                return false;
+            }
+            piece = copy;
         }
         course.take(piece);
         at = at.saturating_add(u32::try_from(piece.len()).unwrap_or(u32::MAX));
     }
     true
+}
+
+/// Those of the octets from `from` to `to` that lie in the linear part.
+fn in_place(packet: &dyn Packet, from: u32, to: u32) -> &[u8] {
+    let linear = packet.linear();
+    let ends = usize::try_from(from).ok().zip(usize::try_from(to).ok());
+    ends.and_then(|(from, to)| linear.get(from..to.min(linear.len())))
+        .unwrap_or(&[])
 }
 
 /// One pass over a payload: the frame walk, and beside it, where `any` may need it, the search for
@@ -222,7 +227,9 @@ struct Course<'r> {
     rule: &'r Rule,
     walk: Walk,
     /// The search, for `any` on a payload that may turn out not to be valid.
-    scan: Option<Scan<'r>>,
+    scan: Scan,
+    /// Whether it is wanted.
+    scans: bool,
     reading: Option<Reading>,
     /// Whether a frame has been seen of which `only` is not true, or of which `any` is.
     found: bool,
@@ -237,7 +244,8 @@ impl<'r> Course<'r> {
         Course {
             rule,
             walk: Walk::new(),
-            scan: (reading == Some(Reading::Any) && may_be_bad).then(|| Scan::new(rule)),
+            scan: Scan::new(),
+            scans: reading == Some(Reading::Any) && may_be_bad,
             reading,
             found: false,
             wrong: malformed,
@@ -248,16 +256,14 @@ impl<'r> Course<'r> {
     fn is_decided(&self) -> bool {
         match self.reading {
             Some(Reading::Only) => self.found || self.wrong,
-            Some(Reading::Any) => {
-                self.wrong && self.scan.as_ref().is_none_or(|scan| scan.is_satisfied())
-            }
+            Some(Reading::Any) => self.wrong && (!self.scans || self.scan.is_satisfied()),
             None => self.wrong,
         }
     }
 
     fn take(&mut self, octets: &[u8]) {
-        if let Some(scan) = &mut self.scan {
-            scan.take(octets);
+        if self.scans {
+            self.scan.take(self.rule, octets);
         }
         let mut rest = octets;
         while !rest.is_empty() && !self.wrong && !self.is_decided() {
@@ -277,7 +283,7 @@ impl<'r> Course<'r> {
         }
     }
 
-    fn end(self, is_stream: bool) -> Judgement {
+    fn end(&mut self, is_stream: bool) -> Judgement {
         let status = if self.wrong {
             status::MALFORMED
         } else if self.walk.at_boundary() {
@@ -290,7 +296,7 @@ impl<'r> Course<'r> {
         let frames = match (self.reading, status) {
             (Some(Reading::Only), status::VALID) => !self.found,
             (Some(Reading::Any), status::VALID) => self.found,
-            (Some(Reading::Any), _) => self.scan.is_some_and(Scan::end),
+            (Some(Reading::Any), _) => self.scans && self.scan.end(self.rule),
             _ => false,
         };
         Judgement { status, frames }

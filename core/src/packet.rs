@@ -90,3 +90,14 @@ pub enum Verdict {
     /// The packet is to be dropped on the spot: its TCP header cannot be right.
     HotDrop,
 }
+
+impl Verdict {
+    /// Whether the rule matches, where nothing speaks for a hot drop.
+    pub(crate) fn of(matches: bool) -> Verdict {
+        if matches {
+            Verdict::Match
+        } else {
+            Verdict::NoMatch
+        }
+    }
+}

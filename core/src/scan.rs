@@ -20,119 +20,109 @@ pub const MAX_HEADERS: u16 = 1024;
 const KEPT: usize = START - 1;
 
 /// A search under way, which can be stopped and resumed at any octet.
-#[derive(Clone, Copy, Debug)]
-pub struct Scan<'r> {
-    rule: &'r Rule,
-    /// The last octets that were taken, `kept` of them; a header may begin in each.
-    last: [u8; KEPT],
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scan {
+    found: Found,
+    /// The last octets that were taken, `kept` of them; a header may begin in each. Behind them is
+    /// room for as much of the next piece as the last of them may need.
+    joint: [u8; 2 * KEPT],
     kept: u8,
-    /// Headers found so far.
+}
+
+/// What a search has found so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Found {
+    /// Headers.
     headers: u16,
+    /// Whether one did not contradict P.
     satisfied: bool,
 }
 
-impl<'r> Scan<'r> {
-    /// A search for a header that does not contradict the rule's P.
-    pub fn new(rule: &'r Rule) -> Scan<'r> {
-        Scan {
-            rule,
-            last: [0; KEPT],
-            kept: 0,
-            headers: 0,
-            satisfied: false,
-        }
+impl Scan {
+    /// A search for a header that does not contradict a rule's P. The rule must always be the same.
+    pub fn new() -> Scan {
+        Scan::default()
     }
 
     /// Whether P could not be ruled out so far.
     pub fn is_satisfied(&self) -> bool {
-        self.satisfied
+        self.found.satisfied
     }
 
     /// Whether P cannot be ruled out, when no octet follows.
-    pub fn end(mut self) -> bool {
-        let last = self.last;
-        let mut rest = last.get(..usize::from(self.kept)).unwrap_or(&[]);
-        while !rest.is_empty() {
-            self.judge(rest);
-            rest = rest.get(1..).unwrap_or(&[]);
-        }
-        self.satisfied
+    pub fn end(&mut self, rule: &Rule) -> bool {
+        let last = self.joint.get(..usize::from(self.kept)).unwrap_or(&[]);
+        self.found.search(rule, last, last.len());
+        self.found.satisfied
     }
 
     /// Takes the next octets.
-    pub fn take(&mut self, octets: &[u8]) {
-        if self.satisfied {
-            return;
-        }
-        // What was kept, with as much behind it as its last octet may need.
-        let mut joint = [0u8; 2 * KEPT];
-        let old = usize::from(self.kept);
-        let fresh = octets.len().min(KEPT);
-        let filled = self.last.iter().take(old).chain(octets.iter().take(fresh));
-        for (place, octet) in joint.iter_mut().zip(filled) {
+    #[inline(always)] // a frame less on the stack
+    pub fn take(&mut self, rule: &Rule, octets: &[u8]) {
+        let fresh = octets.get(..KEPT).unwrap_or(octets);
+        let room = self.joint.iter_mut().skip(usize::from(self.kept));
+        for (place, octet) in room.zip(fresh) {
             *place = *octet;
         }
-        let joint = joint.get(..old.saturating_add(fresh)).unwrap_or(&[]);
-        if fresh < KEPT {
+        let end = usize::from(self.kept).saturating_add(fresh.len());
+        let judged = end.saturating_sub(KEPT);
+        let joint = self.joint.get(..end).unwrap_or(&[]);
+        self.found.search(rule, joint, judged);
+        if let Some(starts) = octets.len().checked_sub(KEPT) {
+            self.found.search(rule, octets, starts);
+            let last = octets.get(starts..).unwrap_or(&[]);
+            for (place, octet) in self.joint.iter_mut().zip(last) {
+                *place = *octet;
+            }
+        } else {
             // A short piece: all of it is in the joint.
-            let decided = joint.len().saturating_sub(KEPT);
-            self.search(joint, decided);
-            self.keep(joint);
-            return;
+            for at in 0..KEPT {
+                let octet = self.joint.get(judged.saturating_add(at)).copied();
+                if let (Some(octet), Some(place)) = (octet, self.joint.get_mut(at)) {
+                    *place = octet;
+                }
+            }
         }
-        self.search(joint, old);
-        self.search(octets, octets.len().saturating_sub(KEPT));
-        self.keep(octets);
+        // At most 12.
+        self.kept = end.min(KEPT) as u8;
     }
+}
 
+impl Found {
     /// Judges what may be headers in the first `starts` of the octets.
-    fn search(&mut self, octets: &[u8], starts: usize) {
+    #[inline(never)] // one for all who call it
+    fn search(&mut self, rule: &Rule, octets: &[u8], starts: usize) {
         let mut at = 0usize;
         let [start, _] = link::START;
-        while let Some(ahead) = octets.get(at..starts) {
+        while let (Some(ahead), false) = (octets.get(at..starts), self.satisfied) {
             let Some(skip) = ahead.iter().position(|octet| *octet == start) else {
                 return;
             };
             at = at.saturating_add(skip);
-            self.judge(octets.get(at..).unwrap_or(&[]));
-            if self.satisfied {
-                return;
-            }
+            self.judge(rule, octets.get(at..).unwrap_or(&[]));
             at = at.saturating_add(1);
         }
     }
 
-    /// Keeps the last octets for the next piece.
-    fn keep(&mut self, octets: &[u8]) {
-        let end = octets
-            .get(octets.len().saturating_sub(KEPT)..)
-            .unwrap_or(&[]);
-        for (place, octet) in self.last.iter_mut().zip(end) {
-            *place = *octet;
-        }
-        // At most KEPT, which is 12.
-        self.kept = (end.len() & 0x0F) as u8;
-    }
-
     /// Judges one place. `octets` begin there and go as far as can be seen.
-    fn judge(&mut self, octets: &[u8]) {
+    #[inline(always)]
+    fn judge(&mut self, rule: &Rule, octets: &[u8]) {
         if !may_be_header(octets) {
             return;
         }
         self.headers = self.headers.saturating_add(1);
-        let seen = Seen::of(octets);
+        self.satisfied |= self.headers > MAX_HEADERS;
+        let mut seen = Seen::of(octets);
         // A receiver that does not look whether LEN and control octet agree may take it either way.
-        let or_link = seen.control.is_some_and(|control| !control.is_user_data());
-        self.satisfied |= self.headers > MAX_HEADERS
-            || self.rule.admits(&seen, Reading::Any)
-            || (or_link
-                && self.rule.admits(
-                    &Seen {
-                        class: Some(Class::Link),
-                        ..seen
-                    },
-                    Reading::Any,
-                ));
+        let mut or_link = seen.control.is_some_and(|control| !control.is_user_data());
+        loop {
+            self.satisfied |= rule.admits(&seen, Reading::Any);
+            if !or_link {
+                return;
+            }
+            or_link = false;
+            seen.class = Some(Class::Link);
+        }
     }
 }
 
@@ -177,11 +167,11 @@ mod tests {
     }
 
     fn scan(rule: &Rule, octets: &[u8], size: usize) -> bool {
-        let mut scan = Scan::new(rule);
+        let mut scan = Scan::new();
         for piece in octets.chunks(size) {
-            scan.take(piece);
+            scan.take(rule, piece);
         }
-        scan.end()
+        scan.end(rule)
     }
 
     #[test]
