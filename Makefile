@@ -9,6 +9,8 @@ export LIBCLANG_PATH ?= /usr/lib/llvm-19/lib
 help:
 	@echo 'make demo              the main job, shown in the VM: a default-drop gateway at work'
 	@echo 'make test              every test of the default kernel'
+	@echo 'make test-kernels      the cases in the VM on every kernel of scripts/kernels, by each entry;'
+	@echo '                       KERNELS="debian-6.1 debian-7:rust" for just these'
 	@echo 'make kmod [KDIR=...]   kmod/xt_dnp3.ko for a kernel, given its build tree (default: the running one)'
 	@echo 'make ext               target/release/libxt_dnp3.so'
 	@echo 'make vm                a shell in the VM, module loaded, extension installed'
@@ -23,6 +25,9 @@ demo:
 
 test:
 	scripts/test
+
+test-kernels:
+	scripts/test-kernels $(KERNELS)
 
 kmod:
 	scripts/setup module
@@ -39,8 +44,9 @@ lint:
 	scripts/setup lint
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	shellcheck -x scripts/kernel scripts/kmod scripts/lib.sh scripts/rootfs scripts/setup scripts/test scripts/toolchain.sh \
-		scripts/vm scripts/vm.init tests/demo .ci/run xtables-ext/tests/newer-iptables
+	shellcheck -x scripts/kernel scripts/kmod scripts/lib.sh scripts/rootfs scripts/rust-metadata scripts/setup \
+		scripts/test scripts/test-kernels scripts/toolchain.sh scripts/vm scripts/vm.init scripts/within tests/demo .ci/run \
+		xtables-ext/tests/newer-iptables
 
 setup:
 	scripts/setup
@@ -49,4 +55,4 @@ clean:
 	rm -rf target
 	git clean -fdXq kmod
 
-.PHONY: help demo test kmod ext vm lint setup clean
+.PHONY: help demo test test-kernels kmod ext vm lint setup clean

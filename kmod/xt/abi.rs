@@ -12,6 +12,8 @@ use dnp3_core::Rule;
 pub(super) const XT_ALIGN: usize = align_of::<bindings::_xt_align>();
 
 /// The size of a member, by a function that reaches it.
+// rustc 1.85 counts no use in a `const _`; nor below.
+#[allow(dead_code)]
 const fn size_of_member<S, M>(_: fn(&S) -> &M) -> usize {
     size_of::<M>()
 }
@@ -34,7 +36,9 @@ macro_rules! same_layout {
     };
 }
 
+#[allow(dead_code)]
 type MtInfo = bindings::xt_dnp3_mtinfo;
+#[allow(dead_code)]
 type MtRange = bindings::xt_dnp3_range;
 
 same_layout!(Range, MtRange, min max);

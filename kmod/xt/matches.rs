@@ -47,4 +47,6 @@ pub(crate) trait Match: Sized + 'static {
 ///
 /// Every bit pattern must be a valid value, it must not have padding, and its alignment must not be
 /// above that of a rule's entries (8).
+// rustc 1.85 counts no use as a bound.
+#[allow(dead_code)]
 pub(crate) unsafe trait Info: Sync + 'static {}

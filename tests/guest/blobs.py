@@ -21,6 +21,7 @@ import errno
 import os
 import socket
 import struct
+import subprocess
 import sys
 import time
 
@@ -63,6 +64,9 @@ class Legacy:
 
     def __init__(self, family):
         self.is_v4 = family == "ipv4"
+        # Where the tables are modules, it is iptables that has them loaded.
+        command = "iptables-legacy" if self.is_v4 else "ip6tables-legacy"
+        subprocess.run([command, "-S"], stdout=subprocess.DEVNULL, check=True)
         self.level = SOL_IP if self.is_v4 else SOL_IPV6
         self.socket = socket.socket(
             socket.AF_INET if self.is_v4 else socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW

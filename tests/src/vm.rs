@@ -411,6 +411,59 @@ fn counter(word: &str) -> Option<Counter> {
     })
 }
 
+/// What a kernel's version says of the packets that can be made on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kernel(pub u32, pub u32);
+
+impl Kernel {
+    /// The kernel that scripts/vm boots.
+    pub fn of_the_vm() -> Result<Kernel, String> {
+        let output = Command::new(project().join("scripts/vm"))
+            .arg("--release")
+            .stderr(std::process::Stdio::inherit())
+            .output()
+            .map_err(|error| format!("scripts/vm: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("scripts/vm --release: {}", output.status));
+        }
+        let release = String::from_utf8_lossy(&output.stdout);
+        Kernel::parse(&release).ok_or_else(|| format!("no kernel's release: {release:?}"))
+    }
+
+    fn parse(release: &str) -> Option<Kernel> {
+        let mut numbers = release.split(['.', '-', '+']);
+        Some(Kernel(
+            numbers.next()?.parse().ok()?,
+            numbers.next()?.parse().ok()?,
+        ))
+    }
+
+    /// Why a packet of this shape cannot be made here, if so.
+    pub fn lacks(self, family: Family, wire: &Wire) -> Option<&'static str> {
+        // Above this, a packet's length does not fit into the IP header.
+        const LARGEST: usize = 65535;
+        let octets = match wire {
+            Wire::Tun(octets) | Wire::Raw(octets) | Wire::Gso { octets, .. } => octets.len(),
+            Wire::Pages(parts) | Wire::Merge(parts) => parts.iter().map(Vec::len).sum(),
+            Wire::Socket { payload, .. } => payload.len(),
+        };
+        let big = match family {
+            Family::V4 => Kernel(6, 3),
+            Family::V6 => Kernel(5, 19),
+        };
+        match wire {
+            Wire::Gso { kind: 5, .. } if self < Kernel(6, 2) => {
+                Some("a tun device takes no UDP GSO before 6.2")
+            }
+            Wire::Gso { .. } if octets > LARGEST && self < Kernel(6, 6) => {
+                Some("a tun device takes no BIG TCP before 6.6")
+            }
+            _ if octets > LARGEST && self < big => Some("there is no BIG TCP yet"),
+            _ => None,
+        }
+    }
+}
+
 /// Where the project's files are.
 pub fn project() -> PathBuf {
     FilePath::new(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -15,7 +15,7 @@ use dnp3_tests::cases::expected::Counter;
 use dnp3_tests::cases::{self, Family, Route, Variant};
 use dnp3_tests::vm::{self, Outcome, Table};
 use dnp3_tests::{captures, replay};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 /// As many as the machine that the tests are made for has.
 const CPUS: u32 = 2;
@@ -222,8 +222,10 @@ fn run() -> Result<ExitCode, String> {
         .collect();
     cases.retain(|case| titles.contains(&case.title()));
 
+    let mut tables = tables(&cases, &|title| titles.contains(title))?;
+    let lacking = take_what_lacks(&mut tables, vm::Kernel::of_the_vm()?);
     let guest = Arc::new(Guest {
-        tables: tables(&cases, &|title| titles.contains(title))?,
+        tables,
         blobs,
         outcome: OnceLock::new(),
     });
@@ -265,7 +267,34 @@ fn run() -> Result<ExitCode, String> {
         println!("captures are not replayed: {reason}");
         trials.push(Trial::test("captures", || Ok(())).with_ignored_flag(true));
     }
+    for (name, reason) in lacking {
+        trials.push(Trial::ignorable_test(name, move || {
+            Ok(Completion::ignored_with(reason))
+        }));
+    }
     Ok(libtest_mimic::run(&arguments, trials).exit_code())
+}
+
+/// Takes the runs out whose packets an old kernel cannot make; their names, and why.
+fn take_what_lacks(tables: &mut [Table], kernel: vm::Kernel) -> Vec<(String, &'static str)> {
+    let mut lacking = Vec::new();
+    for (name, place, _) in places(tables) {
+        let table = &tables[place.table];
+        let run = &table.chains[place.chain].runs[&place.route];
+        let lacks = |wire| kernel.lacks(table.family, wire);
+        if let Some(reason) = run.wire.iter().find_map(lacks) {
+            lacking.push((name, place, reason));
+        }
+    }
+    for (_, place, _) in &lacking {
+        tables[place.table].chains[place.chain]
+            .runs
+            .remove(&place.route);
+    }
+    lacking
+        .into_iter()
+        .map(|(name, _, reason)| (name, reason))
+        .collect()
 }
 
 fn variants_and_families() -> impl Iterator<Item = (Variant, Family)> {
