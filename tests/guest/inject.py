@@ -45,6 +45,8 @@ SECONDS = 20
 MTU = 65535
 # More than the largest packet of a plan.
 BIG = 200000
+# Before 5.19 there is no packet so big, and no allowing one.
+HAS_BIG = tuple(map(int, os.uname().release.split(".")[:2])) >= (5, 19)
 MAC = "02:00:00:00:00:01"
 
 TUNSETIFF = 0x400454CA
@@ -154,7 +156,8 @@ class Network:
         run("mount", "-t", "sysfs", "sysfs", "/sys")
         self.devices = {name: open_device(name, flags) for name, flags in DEVICES.items()}
         lines = ["link set lo up", "link add sink type veth peer name drain"]
-        lines += [f"link set {name} mtu {MTU} gso_max_size {BIG} up" for name in ("sink", "drain")]
+        big = f"gso_max_size {BIG}" if HAS_BIG else ""
+        lines += [f"link set {name} mtu {MTU} {big} up" for name in ("sink", "drain")]
         lines += [f"link set {name} address {MAC}" for name in ("pages", MERGE, LIST)]
         lines += [f"link set {name} up" for name in DEVICES]
         lines += ["addr add 10.0.0.1/32 dev lo", "addr add fd00::1/128 dev lo"]
@@ -165,11 +168,12 @@ class Network:
         put("/proc/sys/net/ipv4/tcp_timestamps", "0")
         for name in ("all", *DEVICES):
             put(f"/proc/sys/net/ipv4/conf/{name}/rp_filter", "0")
-        run("ethtool", "-K", MERGE, "rx-udp-gro-forwarding", "on")
         run("ethtool", "-K", LIST, "rx-gro-list", "on")
-        run("ip", "link", "set", MERGE, "gro_max_size", str(BIG))
-        set_ipv4_max_size(MERGE, IFLA_GRO_IPV4_MAX_SIZE)
-        set_ipv4_max_size("sink", IFLA_GSO_IPV4_MAX_SIZE)
+        if HAS_BIG:
+            run("ethtool", "-K", MERGE, "rx-udp-gro-forwarding", "on")
+            run("ip", "link", "set", MERGE, "gro_max_size", str(BIG))
+            set_ipv4_max_size(MERGE, IFLA_GRO_IPV4_MAX_SIZE)
+            set_ipv4_max_size("sink", IFLA_GSO_IPV4_MAX_SIZE)
         # Before the defragmentation, which leaves untracked packets alone.
         with open(f"{plan}/{family}/untracked", encoding="ascii") as stream:
             addresses = ", ".join(stream.read().split())

@@ -438,6 +438,12 @@ impl Kernel {
         ))
     }
 
+    /// Whether ip6_tables itself sets the flag that a rule names a protocol: 5.10 leaves a rule
+    /// without it as it is, 6.1 does not.
+    pub fn flags_protocol(self) -> bool {
+        self >= Kernel(6, 1)
+    }
+
     /// Why a packet of this shape cannot be made here, if so.
     pub fn lacks(self, family: Family, wire: &Wire) -> Option<&'static str> {
         // Above this, a packet's length does not fit into the IP header.
@@ -459,6 +465,9 @@ impl Kernel {
                 Some("a tun device takes no BIG TCP before 6.6")
             }
             _ if octets > LARGEST && self < big => Some("there is no BIG TCP yet"),
+            Wire::Merge(_) if self < Kernel(5, 12) => {
+                Some("GRO cannot be made to wait for a flow before 5.12, which has NAPI threads")
+            }
             _ => None,
         }
     }
