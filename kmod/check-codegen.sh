@@ -27,9 +27,13 @@ if [ -n "$(first CALL_PADDING)" ]; then
 	padding=$(sed -n 's/^CONFIG_FUNCTION_PADDING_BYTES=//p' "$config")
 fi
 
+# With the instructions objdump shows the relocations of code alone, so both.
 # $objdump may be a command with arguments, as in Kbuild.
 # shellcheck disable=SC2086
-$objdump -t -d -r --no-show-raw-insn "$object" | awk \
+{
+	$objdump -t -d -r --no-show-raw-insn "$object"
+	$objdump -r "$object"
+} | awk \
 	-v object="${object##*/}" -v probe="$probe" \
 	-v rethunk="$(first RETHUNK MITIGATION_RETHUNK)" \
 	-v retpoline="$(first RETPOLINE MITIGATION_RETPOLINE)" \
@@ -43,6 +47,13 @@ function wrong(text) {
 		printf "error: %s: %s\n", object, text | "cat >&2"
 	said[text] = 1
 	failed = 1
+}
+
+# At the end of what could have been an int3.
+function no_int3() {
+	if (unguarded != "")
+		wrong("no int3 behind " unguarded ", which CONFIG_" sls " wants")
+	unguarded = ""
 }
 
 function number(hex,    i, n) {
@@ -101,27 +112,28 @@ function instruction(text) {
 }
 
 /^Disassembly of section / {
+	no_int3()
 	section = $NF
 	sub(/:$/, "", section)
 	in_code = 1
 	nops = 0
 	current = ""
-	previous = ""
 	next
 }
 
-# A table of relocations, of data. What is for tools only does not matter.
+# A table of relocations. Those of code have been seen, and what is for tools only does not matter.
 /^RELOCATION RECORDS FOR / {
+	no_int3()
 	section = $NF
 	gsub(/[\[:]|\]/, "", section)
 	in_code = 0
-	for_tools = section ~ /^\.(eh_frame|debug|note)|^__patchable_function_entries/
+	no_data = section ~ /^\.(text|eh_frame|debug|note)|^__patchable_function_entries/
 	next
 }
 
 # In data.
 !in_code && $2 ~ /^R_X86_64_/ {
-	if (for_tools)
+	if (no_data)
 		next
 	if ($2 != "R_X86_64_64")
 		wrong("relocation " $2 " in " section ": not for a static object of the kernel code model")
@@ -140,6 +152,7 @@ in_code && $2 ~ /^R_X86_64_/ {
 }
 
 in_code && /^[0-9a-f]+ <.*>:$/ {
+	no_int3()
 	key = section " " number($1)
 	if (key in function_at) {
 		current = function_at[key]
@@ -155,9 +168,9 @@ in_code && /^ *[0-9a-f]+:/ {
 	text = instruction($0)
 	opcode = text
 	sub(/ .*/, "", opcode)
-	if (previous != "" && opcode != "int3")
-		wrong("no int3 behind " previous ", which CONFIG_" sls " wants")
-	previous = ""
+	if (opcode == "int3")
+		unguarded = ""
+	no_int3()
 	nops = opcode == "nop" && text ~ /^nop ?$/ ? nops + 1 : 0
 	count++
 	if (count == 1 && opcode == "endbr64")
@@ -173,16 +186,17 @@ in_code && /^ *[0-9a-f]+:/ {
 	if (text ~ /^notrack/)
 		wrong("a branch without CET in " current ": " text)
 	if (sls && (opcode ~ /^ret/ || text ~ /^jmpq? \*/))
-		previous = opcode " in " current
+		unguarded = opcode " in " current
 	if (opcode ~ /^pushq?$/ && text ~ / %rbp$/)
 		pushed = count
-	if (text ~ /^movq? %rsp, ?%rbp$/ && pushed == count - 1 && count <= 4)
+	if (text ~ /^movq? %rsp, ?%rbp$/ && pushed == count - 1)
 		framed = 1
 	if (frames && opcode ~ /^call/ && !framed)
 		wrong("a call without a frame pointer in " current ", which CONFIG_" frames " wants")
 }
 
 END {
+	no_int3()
 	for (name in start) {
 		total++
 		if (!(name in seen))

@@ -33,20 +33,22 @@ make_into() {
 	# The crate is not ours to lint.
 	RUSTC_BOOTSTRAP=1 "$rustc" "@$flags" --sysroot=/nonexistent --cap-lints=allow \
 		--edition="$edition" --crate-type=rlib --crate-name=core -Zalways-encode-mir \
-		--emit=metadata="$1/libcore.rmeta" "$source/core/src/lib.rs"
+		--out-dir "$1" --emit=metadata="$1/libcore.rmeta" "$source/core/src/lib.rs"
 	# rustc wants one, to link to what the kernel has instead: memcpy and the like.
 	printf '%s\n' '#![feature(compiler_builtins)]' '#![allow(internal_features)]' \
 		'#![compiler_builtins]' '#![no_builtins]' '#![no_std]' |
 		RUSTC_BOOTSTRAP=1 "$rustc" "@$flags" --sysroot=/nonexistent --edition=2021 \
 			--crate-type=rlib --crate-name=compiler_builtins -L "$1" \
-			--emit=metadata="$1/libcompiler_builtins.rmeta" -
+			--out-dir "$1" --emit=metadata="$1/libcompiler_builtins.rmeta" -
 }
 
-# The flags without the target's place, the target, and the source as far as a look can tell.
+# The flags without the target's place, the target and its name, and the source as far as a look can
+# tell.
 key=$({
 	"$rustc" -vV
 	grep -v '^--target=' "$flags"
 	cat "$target" "$0"
+	echo "${target##*/}"
 	ls -lL --time-style=full-iso "$source/core/src/lib.rs" "$manifest"
 } | sha256sum | cut -c1-16)
 
