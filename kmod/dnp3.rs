@@ -30,7 +30,7 @@ impl Match for Dnp3 {
         let Some(headers) = par.headers(skb) else {
             return Answer::NoMatch;
         };
-        match dnp3_core::judge(par.info(), skb, &headers) {
+        match dnp3_core::judge(par.info(), &skb.reader(), &headers) {
             Verdict::NoMatch => Answer::NoMatch,
             Verdict::Match => Answer::Match,
             Verdict::HotDrop => Answer::HotDrop,

@@ -60,6 +60,59 @@ const u8 *xt_dnp3_skb_linear(const struct sk_buff *skb, u32 *len)
 	return skb->data;
 }
 
+/**
+ * xt_dnp3_skb_copy - copy octets out of a packet
+ * @skb: the packet
+ * @place: all zero before the first call for a packet, then as the last one left it
+ * @offset: the first octet that is wanted, from skb->data on
+ * @to: where to write
+ * @len: how many
+ *
+ * skb_copy_bits() goes through the frag list from its head each time, and a
+ * datagram can come in thousands of fragments: whoever reads one piece after the
+ * other would walk that list for each. @place is where to go on.
+ *
+ * Return: false, with @to in any state, when the packet does not have the octets.
+ */
+bool xt_dnp3_skb_copy(const struct sk_buff *skb, struct xt_dnp3_place *place,
+		      u32 offset, u8 *to, u32 len)
+{
+	u32 own = skb_pagelen(skb);
+	u32 n;
+
+	if (offset > skb->len || len > skb->len - offset)
+		return false;
+
+	/* The linear part and the pages of the packet itself. */
+	if (len && offset < own) {
+		n = min(len, own - offset);
+		if (skb_copy_bits(skb, offset, to, n))
+			return false;
+		offset += n;
+		to += n;
+		len -= n;
+	}
+	if (!place->part || offset < place->from) {
+		place->part = skb_shinfo(skb)->frag_list;
+		place->from = own;
+	}
+	while (len) {
+		while (place->part && offset - place->from >= place->part->len) {
+			place->from += place->part->len;
+			place->part = place->part->next;
+		}
+		if (!place->part)
+			return false;
+		n = min(len, place->part->len - (offset - place->from));
+		if (skb_copy_bits(place->part, offset - place->from, to, n))
+			return false;
+		offset += n;
+		to += n;
+		len -= n;
+	}
+	return true;
+}
+
 /* A length of zero in an IP header stands for "too long for the field" here. */
 static bool is_big_tcp(const struct sk_buff *skb)
 {

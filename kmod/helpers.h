@@ -42,8 +42,20 @@ bool xt_dnp3_headers(const struct sk_buff *skb, const struct xt_action_param *pa
 
 u8 xt_dnp3_rule_protocol(const struct xt_mtchk_param *par, bool *inverted);
 
+/**
+ * struct xt_dnp3_place - where reading of a packet has come to
+ * @part: the member of its frag list that was read last; NULL before
+ * @from: the offset in the packet of that member's first octet
+ */
+struct xt_dnp3_place {
+	const struct sk_buff *part;
+	u32 from;
+};
+
 u32 xt_dnp3_skb_len(const struct sk_buff *skb);
 const u8 *xt_dnp3_skb_linear(const struct sk_buff *skb, u32 *len);
+bool xt_dnp3_skb_copy(const struct sk_buff *skb, struct xt_dnp3_place *place,
+		      u32 offset, u8 *to, u32 len);
 
 int xt_dnp3_defrag_enable(struct net *net, u8 family);
 void xt_dnp3_defrag_disable(struct net *net, u8 family);

@@ -24,6 +24,9 @@ static_assert(offsetof(struct xt_dnp3_headers, udp_segment) == 8);
 static_assert(offsetof(struct xt_dnp3_headers, protocol) == 10);
 static_assert(offsetof(struct xt_dnp3_headers, fragment) == 11);
 static_assert(sizeof(struct xt_dnp3_headers) == 12);
+static_assert(offsetof(struct xt_dnp3_place, part) == 0);
+static_assert(offsetof(struct xt_dnp3_place, from) == 8);
+static_assert(sizeof(struct xt_dnp3_place) == 16);
 static_assert(XT_DNP3_FRAGMENT_WHOLE == 0);
 static_assert(XT_DNP3_FRAGMENT_FIRST == 1);
 

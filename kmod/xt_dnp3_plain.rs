@@ -9,8 +9,7 @@
 #![warn(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
-use core::cell::UnsafeCell;
-use core::ffi::{c_int, c_void};
+use core::cell::{Cell, UnsafeCell};
 use core::mem::{align_of, offset_of, size_of};
 use dnp3_core::{Fragment, Headers, Packet, Rule, Verdict};
 
@@ -43,6 +42,19 @@ const _: () = {
     assert!(offset_of!(RawHeaders, protocol) == 10);
     assert!(offset_of!(RawHeaders, fragment) == 11);
     assert!(size_of::<RawHeaders>() == 12);
+};
+
+/// `struct xt_dnp3_place` of helpers.h.
+#[repr(C)]
+struct Place {
+    part: *const SkBuff,
+    from: u32,
+}
+
+const _: () = {
+    assert!(offset_of!(Place, part) == 0);
+    assert!(offset_of!(Place, from) == 8);
+    assert!(size_of::<Place>() == 16);
 };
 
 // The rule, as helpers.c holds the UAPI header to it.
@@ -81,31 +93,47 @@ extern "C" {
     fn xt_dnp3_hotdrop(par: *mut ActionParam);
     fn xt_dnp3_skb_len(skb: *const SkBuff) -> u32;
     fn xt_dnp3_skb_linear(skb: *const SkBuff, len: *mut u32) -> *const u8;
-    fn skb_copy_bits(skb: *const SkBuff, offset: c_int, to: *mut c_void, len: c_int) -> c_int;
+    fn xt_dnp3_skb_copy(
+        skb: *const SkBuff,
+        place: *mut Place,
+        offset: u32,
+        to: *mut u8,
+        len: u32,
+    ) -> bool;
 }
 
-impl Packet for SkBuff {
+/// A packet that is read from its first octet to its last.
+///
+/// Reading goes on where it stopped: a frag list is gone through once, however many pieces the
+/// packet is read in.
+struct Reader<'a> {
+    skb: &'a SkBuff,
+    place: Cell<Place>,
+}
+
+impl Packet for Reader<'_> {
     fn len(&self) -> u32 {
         // SAFETY: The reference is valid by the type's invariants.
-        unsafe { xt_dnp3_skb_len(self) }
+        unsafe { xt_dnp3_skb_len(self.skb) }
     }
 
     fn linear(&self) -> &[u8] {
         let mut len = 0;
         // SAFETY: The reference is valid by the type's invariants, and `len` is for writes.
-        let data = unsafe { xt_dnp3_skb_linear(self, &mut len) };
+        let data = unsafe { xt_dnp3_skb_linear(self.skb, &mut len) };
         // SAFETY: The linear part is initialised memory of `len` octets from `data` on, which is
         // never null, and by the type's invariants nobody writes to it while `self` is borrowed.
         unsafe { core::slice::from_raw_parts(data, len as usize) }
     }
 
     fn copy(&self, offset: u32, to: &mut [u8]) -> bool {
-        let (Ok(offset), Ok(len)) = (c_int::try_from(offset), c_int::try_from(to.len())) else {
+        let Ok(len) = u32::try_from(to.len()) else {
             return false;
         };
         // SAFETY: The reference is valid by the type's invariants, `to` is valid for writes of `len`
-        // octets, and `offset` is not negative. What lies behind the packet's end is refused.
-        unsafe { skb_copy_bits(self, offset, to.as_mut_ptr().cast(), len) == 0 }
+        // octets, and the place is this packet's own, which nobody else has. What lies behind the
+        // packet's end is refused.
+        unsafe { xt_dnp3_skb_copy(self.skb, self.place.as_ptr(), offset, to.as_mut_ptr(), len) }
     }
 }
 
@@ -141,12 +169,12 @@ pub unsafe extern "C" fn xt_dnp3_core_check(
 ///
 /// # Safety
 ///
-/// `skb` and `par` must be what x_tables passes to a match.
+/// `par` must be what x_tables passes to a match together with the packet.
 #[inline(never)] // its stack is free again before the packet is judged
-unsafe fn find(skb: *const SkBuff, par: *const ActionParam, headers: &mut Headers) -> bool {
+unsafe fn find(packet: &Reader<'_>, par: *const ActionParam, headers: &mut Headers) -> bool {
     let mut found = RawHeaders::default();
     // SAFETY: Valid by the function's contract, and `found` is for writes.
-    if !unsafe { xt_dnp3_headers(skb, par, &mut found) } {
+    if !unsafe { xt_dnp3_headers(packet.skb, par, &mut found) } {
         return false;
     }
     headers.transport = found.transport;
@@ -172,16 +200,23 @@ pub unsafe extern "C" fn xt_dnp3_core_match(
     skb: *const SkBuff,
     par: *mut ActionParam,
 ) -> bool {
-    let mut headers = Headers::default();
-    // SAFETY: By the function's contract.
-    if !unsafe { find(skb, par, &mut headers) } {
-        return false;
-    }
     // SAFETY: Valid and aligned by the function's contract; a rule is not changed while packets are
     // judged by it, and whatever user space sent is a value of `Rule`.
     // INVARIANT: A packet is not changed while rules are looked up for it.
     let (rule, skb) = unsafe { (&*rule, &*skb) };
-    match dnp3_core::judge(rule, skb, &headers) {
+    let packet = Reader {
+        skb,
+        place: Cell::new(Place {
+            part: core::ptr::null(),
+            from: 0,
+        }),
+    };
+    let mut headers = Headers::default();
+    // SAFETY: By the function's contract.
+    if !unsafe { find(&packet, par, &mut headers) } {
+        return false;
+    }
+    match dnp3_core::judge(rule, &packet, &headers) {
         Verdict::NoMatch => false,
         Verdict::Match => true,
         Verdict::HotDrop => {

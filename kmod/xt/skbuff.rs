@@ -5,8 +5,9 @@
 //! C header: `include/linux/skbuff.h`.
 
 use super::bindings;
+use core::cell::Cell;
 use dnp3_core::Packet;
-use kernel::{ffi::c_int, types::Opaque};
+use kernel::types::Opaque;
 
 /// Wraps the kernel's `struct sk_buff`, to read from.
 ///
@@ -30,29 +31,50 @@ impl SkBuff {
     pub(super) fn as_ptr(&self) -> *const bindings::sk_buff {
         self.0.get()
     }
+
+    /// Begins to read.
+    pub(crate) fn reader(&self) -> Reader<'_> {
+        Reader {
+            skb: self,
+            place: Cell::default(),
+        }
+    }
 }
 
-impl Packet for SkBuff {
+/// A packet that is read from its first octet to its last.
+///
+/// Reading goes on where it stopped: a frag list is gone through once, however many pieces the
+/// packet is read in.
+pub(crate) struct Reader<'a> {
+    skb: &'a SkBuff,
+    place: Cell<bindings::xt_dnp3_place>,
+}
+
+impl Packet for Reader<'_> {
     fn len(&self) -> u32 {
         // SAFETY: The pointer is valid by the type's invariants.
-        unsafe { bindings::xt_dnp3_skb_len(self.as_ptr()) }
+        unsafe { bindings::xt_dnp3_skb_len(self.skb.as_ptr()) }
     }
 
     fn linear(&self) -> &[u8] {
         let mut len = 0;
         // SAFETY: The pointer is valid by the type's invariants.
-        let data = unsafe { bindings::xt_dnp3_skb_linear(self.as_ptr(), &mut len) };
+        let data = unsafe { bindings::xt_dnp3_skb_linear(self.skb.as_ptr(), &mut len) };
         // SAFETY: The linear part is initialised memory of `len` octets from `data` on, which is
         // never null, and by the type's invariants nobody writes to it while `self` is borrowed.
         unsafe { core::slice::from_raw_parts(data, len as usize) }
     }
 
     fn copy(&self, offset: u32, to: &mut [u8]) -> bool {
-        let (Ok(offset), Ok(len)) = (c_int::try_from(offset), c_int::try_from(to.len())) else {
+        let Ok(len) = u32::try_from(to.len()) else {
             return false;
         };
-        // SAFETY: The pointer is valid by the type's invariants, `to` is valid for writes of `len`
-        // octets, and `offset` is not negative. What lies behind the packet's end is refused.
-        unsafe { bindings::skb_copy_bits(self.as_ptr(), offset, to.as_mut_ptr().cast(), len) == 0 }
+        let place = self.place.as_ptr();
+        // SAFETY: The packet is valid by the type's invariants, `to` is valid for writes of `len`
+        // octets, and `place` is this packet's own, which nobody else has. What lies behind the
+        // packet's end is refused.
+        unsafe {
+            bindings::xt_dnp3_skb_copy(self.skb.as_ptr(), place, offset, to.as_mut_ptr(), len)
+        }
     }
 }
