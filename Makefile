@@ -45,8 +45,8 @@ lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	shellcheck -x scripts/kernel scripts/kmod scripts/lib.sh scripts/rootfs scripts/rust-metadata scripts/setup \
-		scripts/test scripts/test-kernels scripts/toolchain.sh scripts/vm scripts/vm.init scripts/within tests/demo .ci/run \
-		xtables-ext/tests/newer-iptables
+		scripts/stack scripts/test scripts/test-kernels scripts/toolchain.sh scripts/vm scripts/vm.init scripts/within tests/demo .ci/run \
+		xtables-ext/tests/newer-iptables kmod/*.sh
 
 setup:
 	scripts/setup
