@@ -6,8 +6,12 @@ Prints `check NAME ok`, or `check NAME` and what is wrong; tests/tests/vm_cases.
 To be run last: it wants the module for itself.
 """
 
+import contextlib
+import ipaddress
 import itertools
 import os
+import socket
+import struct
 import subprocess
 import time
 
@@ -107,6 +111,76 @@ def every_table_takes_it(iptables):
     unload()
 
 
+@contextlib.contextmanager
+def a_neighbour():
+    """A way out to 10.9.0.2 and fd09::2, where nobody has to answer."""
+    must("ip", "link", "add", "out0", "type", "dummy")
+    for address, neighbour in (("10.9.0.1/24", "10.9.0.2"), ("fd09::1/64", "fd09::2")):
+        extra = ("nodad",) if ":" in address else ()
+        must("ip", "addr", "add", address, "dev", "out0", *extra)
+        must("ip", "link", "set", "out0", "up")
+        must("ip", "neigh", "add", neighbour, "lladdr", "02:00:00:00:00:09", "dev", "out0")
+    try:
+        yield
+    finally:
+        must("ip", "link", "del", "out0")
+
+
+IDENTIFICATIONS = itertools.count(1)
+
+
+def packets_of_two_fragments(iptables):
+    """Sends a UDP datagram in two fragments; how many packets leave: 1 if they were put together."""
+    datagram = struct.pack("!HHHH", 1, 20000, 48, 0) + bytes(40)
+    identification = next(IDENTIFICATIONS)
+    is_ipv6 = iptables.startswith("ip6")
+    destination = "fd09::2" if is_ipv6 else "10.9.0.2"
+    family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
+    source = "fd09::1" if is_ipv6 else "10.9.0.1"
+    addresses = b"".join(ipaddress.ip_address(a).packed for a in (source, destination))
+    must(iptables, "-t", "mangle", "-A", "POSTROUTING", "-o", "out0", "-d", destination)
+    with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        for offset, more, piece in ((0, True, datagram[:24]), (24, False, datagram[24:])):
+            if is_ipv6:
+                header = struct.pack("!IHBB", 6 << 28, 8 + len(piece), 44, 64) + addresses
+                header += struct.pack("!BBHI", 17, 0, offset | more, identification)
+            else:
+                header = struct.pack(
+                    "!BBHHHBBH", 0x45, 0, 20 + len(piece), identification,
+                    more << 13 | offset // 8, 64, 17, 0,
+                ) + addresses
+            raw.sendto(header + piece, (destination, 0))
+    _, listed = call(iptables, "-t", "mangle", "-vxnL", "POSTROUTING")
+    must(iptables, "-t", "mangle", "-F", "POSTROUTING")
+    (counted,) = (line for line in listed.splitlines() if destination in line)
+    return int(counted.split()[0])
+
+
+def defragmentation_is_given_back(iptables):
+    def expect(count, when):
+        # Rules of nf_tables are destroyed in the background.
+        until = time.monotonic() + SECONDS
+        while (packets := packets_of_two_fragments(iptables)) != count:
+            if time.monotonic() > until:
+                raise AssertionError(f"{when}: {packets} packets left, and not {count}")
+            time.sleep(BETWEEN)
+
+    with a_neighbour():
+        expect(2, "before any rule")
+        must(iptables, "-A", *RULE)
+        must(iptables, "-A", *RULE)
+        expect(1, "with two rules")
+        must(iptables, "-D", *RULE)
+        expect(1, "with one rule")
+        # The match is in order, and has been checked, when the target is refused: no tcp-reset to UDP.
+        refused = [word if word != "tcp" else "udp" for word in RULE]
+        if call(iptables, "-A", *refused, "-j", "REJECT", "--reject-with", "tcp-reset")[0] == 0:
+            raise AssertionError("a tcp-reset was taken for UDP")
+        must(iptables, "-F")
+        expect(2, "when all rules are gone")
+    unload()
+
+
 def run(name, check, *arguments):
     try:
         check(*arguments)
@@ -122,6 +196,7 @@ CHECKS = (
     a_namespace_holds_it,
     replaced_and_flushed,
     every_table_takes_it,
+    defragmentation_is_given_back,
 )
 
 

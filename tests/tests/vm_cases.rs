@@ -328,6 +328,7 @@ fn checks() -> Vec<String> {
             "a-namespace-holds-it",
             "replaced-and-flushed",
             "every-table-takes-it",
+            "defragmentation-is-given-back",
         ] {
             checks.push(format!("{check}-{}-{}", variant.name(), family.name()));
         }
