@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::xt::{ActionParam, Answer, CheckParam, DestroyParam, Match, SkBuff};
-use dnp3_core::{Rule, Verdict};
+use dnp3_core::{Headers, Rule, Verdict};
 use kernel::prelude::*;
 
 /// `-m dnp3`, revision 0.
@@ -27,10 +27,12 @@ impl Match for Dnp3 {
     }
 
     fn judge(skb: &SkBuff, par: &ActionParam<Self>) -> Answer {
-        let Some(headers) = par.headers(skb) else {
+        let packet = skb.reader();
+        let mut headers = Headers::default();
+        if !par.find_headers(skb, &mut headers) {
             return Answer::NoMatch;
-        };
-        match dnp3_core::judge(par.info(), &skb.reader(), &headers) {
+        }
+        match dnp3_core::judge(par.info(), &packet, &headers) {
             Verdict::NoMatch => Answer::NoMatch,
             Verdict::Match => Answer::Match,
             Verdict::HotDrop => Answer::HotDrop,

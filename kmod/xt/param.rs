@@ -35,24 +35,24 @@ impl<T: Match> ActionParam<T> {
         unsafe { &*(*self.0.get()).__bindgen_anon_2.matchinfo.cast() }
     }
 
-    /// What the IP layer knows of the packet. `None` where it has no transport header.
-    pub(crate) fn headers(&self, skb: &SkBuff) -> Option<Headers> {
+    /// Writes what the IP layer knows of the packet. False where it has no transport header.
+    #[inline(never)] // its stack is free again before the packet is judged
+    pub(crate) fn find_headers(&self, skb: &SkBuff, headers: &mut Headers) -> bool {
         let mut found = bindings::xt_dnp3_headers::default();
         // SAFETY: Both pointers are valid by their types' invariants, and `found` is for writes.
         if !unsafe { bindings::xt_dnp3_headers(skb.as_ptr(), self.0.get(), &mut found) } {
-            return None;
+            return false;
         }
-        Some(Headers {
-            transport: found.transport,
-            end: found.end,
-            protocol: found.protocol,
-            fragment: match u32::from(found.fragment) {
-                bindings::xt_dnp3_fragment_XT_DNP3_FRAGMENT_WHOLE => Fragment::Whole,
-                bindings::xt_dnp3_fragment_XT_DNP3_FRAGMENT_FIRST => Fragment::First,
-                _ => Fragment::Later,
-            },
-            udp_segment: found.udp_segment,
-        })
+        headers.transport = found.transport;
+        headers.end = found.end;
+        headers.protocol = found.protocol;
+        headers.fragment = match u32::from(found.fragment) {
+            bindings::xt_dnp3_fragment_XT_DNP3_FRAGMENT_WHOLE => Fragment::Whole,
+            bindings::xt_dnp3_fragment_XT_DNP3_FRAGMENT_FIRST => Fragment::First,
+            _ => Fragment::Later,
+        };
+        headers.udp_segment = found.udp_segment;
+        true
     }
 
     /// Has the packet dropped on the spot.
