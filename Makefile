@@ -44,9 +44,8 @@ lint:
 	scripts/setup lint
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	shellcheck -x scripts/kernel scripts/kmod scripts/lib.sh scripts/rootfs scripts/rust-metadata scripts/setup \
-		scripts/stack scripts/test scripts/test-kernels scripts/toolchain.sh scripts/vm scripts/vm.init scripts/within tests/demo .ci/run \
-		xtables-ext/tests/newer-iptables kmod/*.sh
+	rustfmt --edition 2021 --check kmod/*.rs
+	shellcheck -x $$(git ls-files scripts kmod xtables-ext tests .ci | xargs grep -lE '^#!/bin/(ba)?sh|^# shellcheck shell=')
 
 setup:
 	scripts/setup
