@@ -231,6 +231,13 @@ fn run() -> Result<ExitCode, String> {
     let mut tables = tables(&cases, &|title| titles.contains(title))?;
     let kernel = vm::Kernel::of_the_vm()?;
     let lacking = take_what_lacks(&mut tables, kernel);
+    for table in &mut tables {
+        for chain in &mut table.chains {
+            for run in chain.runs.values_mut() {
+                kernel.adapt(table.family, run);
+            }
+        }
+    }
     let guest = Arc::new(Guest {
         tables,
         kernel,
