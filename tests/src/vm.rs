@@ -444,6 +444,12 @@ impl Kernel {
         self >= Kernel(6, 1)
     }
 
+    /// Whether defragmentation ends when nobody asks for it any more: before 5.13 there is
+    /// no nf_defrag_ipv4_disable().
+    pub fn ends_defrag(self) -> bool {
+        self >= Kernel(5, 13)
+    }
+
     /// Counts what this kernel makes: from 7.0 on it puts no jumbo option (RFC 2675) of eight octets
     /// into the IPv6 packets that are too large for their header's length.
     pub fn adapt(self, family: Family, run: &mut Run) {

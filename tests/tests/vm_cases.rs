@@ -270,9 +270,17 @@ fn run() -> Result<ExitCode, String> {
     }
     for name in checks() {
         let guest = guest.clone();
-        trials.push(Trial::test(format!("module::{name}"), move || {
-            guest.check(&name)
-        }));
+        trials.push(Trial::ignorable_test(
+            format!("module::{name}"),
+            move || {
+                if name.starts_with("defragmentation-is-given-back") && !guest.kernel.ends_defrag()
+                {
+                    let reason = "this kernel has no end to defragmentation but the namespace's";
+                    return Ok(Completion::ignored_with(reason));
+                }
+                guest.check(&name).map(|()| Completion::Completed)
+            },
+        ));
     }
     for (name, place, _) in places(&guest.tables) {
         let guest = guest.clone();
