@@ -11,6 +11,7 @@
 #include <linux/build_bug.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
+#include <linux/module.h>
 #include <linux/printk.h>
 #include <linux/ratelimit.h>
 #include <linux/skbuff.h>
@@ -342,3 +343,9 @@ void xt_dnp3_log_refused(const u8 *reason, size_t len)
 {
 	pr_info_ratelimited("%.*s\n", (int)len, reason);
 }
+
+/*
+ * Here for both entries: the kernel crate's module! knows no version. It is that of
+ * Cargo.toml, to which the tests hold it.
+ */
+MODULE_VERSION("0.1.0");
