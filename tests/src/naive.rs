@@ -447,9 +447,23 @@ fn p(rule: &Rule, frame: &[u8], any: bool) -> bool {
     } else {
         Class::Function(frame[12])
     };
-    dir_admits(rule, frame[3])
-        && daddr_admits(rule, u16::from_le_bytes([frame[4], frame[5]]), any)
-        && saddr_admits(rule, u16::from_le_bytes([frame[6], frame[7]]))
+    let destination = u16::from_le_bytes([frame[4], frame[5]]);
+    let source = u16::from_le_bytes([frame[6], frame[7]]);
+    admits(rule, frame[3], destination, source, class, any)
+}
+
+/// P of a frame of which all is known, in the reading of `any` or of `only`.
+pub fn admits(
+    rule: &Rule,
+    control: u8,
+    destination: u16,
+    source: u16,
+    class: Class,
+    any: bool,
+) -> bool {
+    dir_admits(rule, control)
+        && daddr_admits(rule, destination, any)
+        && saddr_admits(rule, source)
         && fc_admits(rule, class)
 }
 
