@@ -89,7 +89,7 @@ fn addresses() {
         ("self", "65532"),
         ("Self,BROADCAST", "65532:65535"),
         ("1,broadcast,2", "1:2,65533:65535"),
-        ("0x10,0XfFfF,0x0", "0,16,65535"),
+        ("0x10,0xfFfF,0x0", "0,16,65535"),
         ("0xa:0x14", "10:20"),
         // Duplicates, overlaps and neighbours are merged, in any order.
         ("1:1", "1"),
@@ -127,6 +127,7 @@ fn addresses_refused() {
         "0x10000",
         "0x",
         "0xg",
+        "0X1",
         "-1",
         "+1",
         "1-5",
@@ -242,6 +243,8 @@ fn functions_refused() {
     for (value, line) in [
         ("256", "'256' is not a function code"),
         ("0x100", "'0x100' is not a function code"),
+        ("0XD", "'0XD' is not a function code"),
+        ("0X0:0xd", "'0X0' is not a function code"),
         ("0:256", "'256' is not a function code"),
         ("-1", "'-1' is not a function code"),
         ("1,", "'1,' ends with a comma"),
@@ -742,6 +745,12 @@ fn help_names_everything() {
             _ => panic!("{line}"),
         }
     }
+    // What it says of names and numbers holds.
+    assert!(help.contains("any case, with - for _. Numbers are decimal, or 0x and hexadecimal.\n"));
+    saves(
+        "--saddr SELF,0xA --fc Cold-Restart,CONT --status Valid --dir MASTER --frames Any",
+        "--frames any --saddr 10,65532 --fc 13,cont --status valid --dir master",
+    );
     for line in help.lines() {
         assert_eq!(line.trim_end(), line);
     }

@@ -152,9 +152,9 @@ impl Problem<'_> {
                 }
             }
             Problem::LeadingZeros(word) => {
-                let (prefix, digits) = match word.get(..2) {
-                    Some(prefix @ ("0x" | "0X")) => (prefix, word.get(2..).unwrap_or_default()),
-                    _ => ("", word),
+                let (prefix, digits) = match word.strip_prefix("0x") {
+                    Some(digits) => ("0x", digits),
+                    None => ("", word),
                 };
                 let digits = digits.trim_start_matches('0');
                 let digits = if digits.is_empty() { "0" } else { digits };

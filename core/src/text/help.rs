@@ -23,7 +23,8 @@ impl Display for Help {
             option(opt, f)?;
         }
         f.write_str(
-            "ADDRS: up to 8 addresses or ranges, 0..65535 or 0x0..0xffff:\n\
+            "Names are read in any case, with - for _. Numbers are decimal, or 0x and hexadecimal.\n\
+             ADDRS: up to 8 addresses or ranges, 0..65535 or 0x0..0xffff:\n\
              \x20 1  10:20  :9  65520:  1,5,10:20",
         )?;
         for (name, min, max) in names::ADDRESSES {

@@ -185,7 +185,7 @@ fn is_number(word: &str) -> bool {
 
 /// Reads a number; one that is too large for any option comes out as `u32::MAX`.
 fn number(word: &str) -> Result<u32, Problem<'_>> {
-    let (radix, digits) = match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
+    let (radix, digits) = match word.strip_prefix("0x") {
         Some(digits) => (16, digits),
         None => (10, word),
     };
