@@ -392,6 +392,19 @@ fn not_text(installation: &Installation, variant: &str, family: &str) -> Result<
     Ok(())
 }
 
+/// Runs a command with this on its standard input.
+fn feed(command: &mut Command, input: &str) -> Result<Output, Failed> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut stdin = child.stdin.take().ok_or("no standard input")?;
+    stdin.write_all(input.as_bytes())?;
+    drop(stdin);
+    Ok(child.wait_with_output()?)
+}
+
 /// The line of a file at which iptables-restore stops.
 fn restore(installation: &Installation, variant: &str, family: &str) -> Result<(), Failed> {
     let rules = "*filter\n\
@@ -400,19 +413,8 @@ fn restore(installation: &Installation, variant: &str, family: &str) -> Result<(
         -A INPUT -p udp -m dnp3 --status valid --frames any ! --dir master -j DROP\n\
         -A INPUT -p tcp -m dnp3 --fc 1,,2 -j ACCEPT\n\
         COMMIT\n";
-    let mut child = installation
-        .iptables(variant, &format!("{family}-restore"))
-        .arg("--test")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    child
-        .stdin
-        .take()
-        .ok_or("no standard input")?
-        .write_all(rules.as_bytes())?;
-    let output = child.wait_with_output()?;
+    let mut restore = installation.iptables(variant, &format!("{family}-restore"));
+    let output = feed(restore.arg("--test"), rules)?;
     let complaints = complaints(&output);
     let line = ": dnp3: --fc: empty item in '1,,2' (0..255, a name, a group, link or cont)";
     let said = complaints.first().is_some_and(|it| it.ends_with(line));
@@ -435,6 +437,19 @@ fn untranslated(installation: &Installation, family: &str) -> Result<(), Failed>
         // It repeats its arguments behind the sign of a comment, but for the "!" that it has read.
         let comment = arguments.join(" ").replace('!', "");
         if text != format!("nft # {comment}") {
+            return Err(format!("{options}: {text}").into());
+        }
+
+        // So does what translates whole files, which goes on with the other rules.
+        let other = "-A INPUT -p tcp -j ACCEPT";
+        let file = format!("*filter\n{}\n{other}\nCOMMIT\n", arguments.join(" "));
+        let mut translate = installation.iptables("nft", &format!("{family}-restore-translate"));
+        let output = feed(translate.args(["-f", "/dev/stdin"]), &file)?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let rules = || text.lines().filter(|line| line.contains("INPUT"));
+        let wanted = format!("# -t filter {}", comment.trim_end());
+        let translated = rules().filter(|line| line.starts_with("add rule ")).count();
+        if !rules().any(|line| line.trim_end() == wanted) || translated != 1 {
             return Err(format!("{options}: {text}").into());
         }
     }
