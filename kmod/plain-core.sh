@@ -11,6 +11,9 @@
 # can be no cache. Prints the flag that says where it is.
 set -eu
 
+# make's job server is not for us; rustc would look for it, and warn.
+unset MAKEFLAGS MFLAGS
+
 rustc=$1 flags=$2 dir=$3
 cache=${XT_DNP3_CACHE:-${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/xt_dnp3}/libcore
 

@@ -10,6 +10,9 @@
 # in the way. That the flags have their effect is not believed: check-codegen.sh looks.
 set -eu
 
+# make's job server is not for us; rustc would look for it, and warn.
+unset MAKEFLAGS MFLAGS
+
 config=$1 rustc=$2 target=$3
 
 die() {
