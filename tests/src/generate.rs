@@ -550,7 +550,8 @@ fn chunks() -> impl Strategy<Value = Vec<Chunk>> {
     ]
 }
 
-fn edit() -> impl Strategy<Value = Edit> {
+/// What may be done to a payload.
+pub fn edit() -> impl Strategy<Value = Edit> {
     prop_oneof![
         2 => (any::<Index>(), any::<u8>()).prop_map(|(at, bit)| Edit::Flip(at, bit)),
         1 => (any::<Index>(), any::<u8>()).prop_map(|(at, octet)| Edit::Set(at, octet)),
