@@ -213,5 +213,6 @@ def main():
     sys.exit(1 if broken else 0)
 
 
-with open("/proc/self/ns/net") as HOME:
+HOME = open("/proc/self/ns/net")
+if __name__ == "__main__":
     main()
