@@ -112,7 +112,7 @@ install-module:
 	$(call wanted,$(MODULE),make kmod builds it)
 	$(call named,release,$(no_release))
 	@for_=$$(modinfo -F vermagic $(MODULE)) && for_=$${for_%% *} && [ "$$for_" = '$(release)' ] || { \
-		echo "make $@: $(MODULE) is for the kernel $$for_, and $(KDIR) is that of $(release):" \
+		echo "make $@: $(MODULE) is for the kernel $$for_, and that is not the kernel $(release) of $(KDIR):" \
 			'make kmod KDIR=$(KDIR)' >&2; exit 1; }
 	$(INSTALL) -d $(DESTDIR)$(MODULEDIR)
 	$(INSTALL) -m 644 $(MODULE) $(DESTDIR)$(MODULEDIR)/xt_dnp3.ko

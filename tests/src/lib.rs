@@ -10,6 +10,7 @@ pub mod frames;
 pub mod generate;
 pub mod naive;
 pub mod odd;
+pub mod packages;
 pub mod receivers;
 pub mod replay;
 pub mod vectors;
