@@ -1,0 +1,78 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# The read-and-write policy on a transparent bridge, for frames with and without a VLAN tag.
+#
+# On a bridge iptables sees what br_netfilter shows it, and by itself that is nothing: this recipe
+# switches it on, for IPv4, IPv6 and what is tagged, and refuses to go on where that fails. Put it where the
+# switches are set at boot as well (sysctl.d is read before br_netfilter is there: have the module in
+# modules-load.d). What it never shows is not IP: other protocols, two tags, 802.1ad. An nftables chain drops
+# those. Needs `nft` beside iptables.
+set -eu
+iptables=${iptables:-iptables}          # or ip6tables
+MASTER_PORT=${MASTER_PORT:-eth0}        # the bridge's port to the master
+RTU_PORT=${RTU_PORT:-eth1}              # and the one to the outstations
+MASTER=${MASTER:-192.0.2.10}            # the master's host
+RTU=${RTU:-192.0.2.20}                  # the outstations' host
+MASTER_ADDR=${MASTER_ADDR:-1}           # their DNP3 addresses
+RTU_ADDRS=${RTU_ADDRS:-10:20}
+case $iptables in
+*ip6tables*) icmp=ipv6-icmp other=iptables${iptables##*ip6tables} ;;
+*) icmp=icmp other=ip6tables${iptables##*iptables} ;;
+esac
+
+# Closed first, for both families, since the bridge carries both: whatever fails below leaves it closed.
+$iptables -P FORWARD DROP
+$other -P FORWARD DROP
+
+[ -d /proc/sys/net/bridge ] || modprobe -q br_netfilter || true
+for switch in call-iptables call-ip6tables filter-vlan-tagged; do
+	file=/proc/sys/net/bridge/bridge-nf-$switch
+	if ! { echo 1 >"$file"; } 2>/dev/null || [ "$(cat "$file")" != 1 ]; then
+		echo "${0##*/}: cannot set $file to 1: without it the bridge forwards DNP3 past the rules" >&2
+		exit 1
+	fi
+done
+# What iptables never sees. One table, loaded as a whole.
+nft -f - <<RULES
+table bridge dnp3 {
+	chain forward {
+		type filter hook forward priority -300; policy accept;
+		ether type { ip, ip6, arp } accept
+		ether type vlan vlan type { ip, ip6, arp } accept
+		iifname { "$MASTER_PORT", "$RTU_PORT" } drop
+		oifname { "$MASTER_PORT", "$RTU_PORT" } drop
+	}
+}
+RULES
+
+$iptables -N DNP3
+$iptables -N DNP3-REPLY
+# --physdev tells the ports apart, so that nobody behind the one can speak for the other.
+$iptables -A FORWARD -p tcp -d "$RTU" --dport 20000 \
+	-m physdev --physdev-is-bridged --physdev-in "$MASTER_PORT" --physdev-out "$RTU_PORT" -j DNP3
+$iptables -A FORWARD -p tcp -s "$RTU" --sport 20000 \
+	-m physdev --physdev-is-bridged --physdev-in "$RTU_PORT" --physdev-out "$MASTER_PORT" -j DNP3-REPLY
+# Routers on the way say by ICMP which packets were too big for them.
+$iptables -A FORWARD -p "$icmp" -m conntrack --ctstate RELATED -j ACCEPT
+if [ "$icmp" = ipv6-icmp ]; then
+	# How hosts find each other in IPv6. (In IPv4 it is ARP, which iptables does not see.)
+	$iptables -A FORWARD -p ipv6-icmp --icmpv6-type neighbour-solicitation -j ACCEPT
+	$iptables -A FORWARD -p ipv6-icmp --icmpv6-type neighbour-advertisement -j ACCEPT
+fi
+
+# From the master. What conntrack finds in no connection's window must not reach an ACCEPT.
+$iptables -A DNP3 -m conntrack --ctstate INVALID -j DROP
+# A connection begins with a SYN that carries no data.
+$iptables -A DNP3 -p tcp --syn -s "$MASTER" -m conntrack --ctstate NEW -m dnp3 --status none -j ACCEPT
+# Bare ACKs, FIN and RST hold no frame, so that no test of frames matches them.
+$iptables -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3 -p tcp -s "$MASTER" -m conntrack --ctstate ESTABLISHED \
+	-m dnp3 --dir master --saddr "$MASTER_ADDR" --daddr "$RTU_ADDRS" --fc confirm,read,write,link -j ACCEPT
+$iptables -A DNP3 -p tcp -j REJECT --reject-with tcp-reset
+
+# From the outstations.
+$iptables -A DNP3-REPLY -m conntrack --ctstate INVALID -j DROP
+$iptables -A DNP3-REPLY -p tcp -d "$MASTER" -m conntrack --ctstate ESTABLISHED -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3-REPLY -p tcp -d "$MASTER" -m conntrack --ctstate ESTABLISHED \
+	-m dnp3 --dir outstation --saddr "$RTU_ADDRS" --daddr "$MASTER_ADDR" --fc responses,link,cont -j ACCEPT
+$iptables -A DNP3-REPLY -p tcp -j REJECT --reject-with tcp-reset
