@@ -18,7 +18,7 @@ const NETWORK: &str = "\
 DefaultDependencies=no
 After=local-fs.target network-pre.target
 Wants=network.target
-Before=network.target
+Before=network.target multi-user.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
