@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The module's build: that an object which is not compiled as the kernel wants it does not come
-//! through, that a kernel or a compiler which cannot be served gets one clear line, and that what
-//! is built has no warning and keeps to its stack.
+//! The module's build: that an object which is not compiled as the kernel wants it, or which can
+//! panic, does not come through, that a kernel or a compiler which cannot be served gets one clear
+//! line, and that what is built has no warning and keeps to its stack.
 //!
 //! A flag is tested by taking it away: the probe (`kmod/plain_probe.rs`) is compiled with the flags
 //! of a configuration and with one that undoes one of them, and `kmod/check-codegen.sh` has to find
@@ -145,6 +145,151 @@ const TAKEN: &[(&str, &[&str], &str, &str)] = &[
     ),
 ];
 
+/// Ways to panic that a line of Rust may have without saying so: a name, the line, and one that does
+/// the same without. `a` and `b` are slices, `i` is a number, all of them from outside.
+const PANICS: &[(&str, &str, &str)] = &[
+    ("index", "a[i]", "a.get(i).copied().unwrap_or(0)"),
+    (
+        "range",
+        "a[i..].len() as u8",
+        "a.get(i..).map_or(0, |a| a.len() as u8)",
+    ),
+    (
+        "unwrap",
+        "*a.get(i).unwrap()",
+        "a.get(i).copied().unwrap_or(0)",
+    ),
+    (
+        "expect",
+        "*a.first().expect(\"one\")",
+        "a.first().copied().unwrap_or(0)",
+    ),
+    (
+        "addition",
+        "(i + a.len()) as u8",
+        "i.wrapping_add(a.len()) as u8",
+    ),
+    (
+        "division",
+        "(a.len() / i) as u8",
+        "a.len().checked_div(i).unwrap_or(0) as u8",
+    ),
+    (
+        "shift",
+        "(a.len() << i) as u8",
+        "a.len().wrapping_shl(i as u32) as u8",
+    ),
+    (
+        "split",
+        "a.split_at(i).0.len() as u8",
+        "a.split_at_checked(i).map_or(0, |a| a.0.len() as u8)",
+    ),
+    (
+        "copy",
+        "{ b.copy_from_slice(a); 0 }",
+        "{ b.iter_mut().zip(a).for_each(|(b, a)| *b = *a); 0 }",
+    ),
+    (
+        "unreachable",
+        "match a { [] => 0, [one] => *one, _ => unreachable!() }",
+        "match a { [] => 0, [one] => *one, _ => 1 }",
+    ),
+];
+
+/// Faults in the sources that have to stop the build: a name, the entry, the file, what stands there,
+/// what stands there instead, and what has to be said.
+const STOPPED: &[(&str, &str, &str, &str, &str, &[&str])] = &[
+    (
+        "a_flag_that_is_missing",
+        "plain",
+        "kmod/plain-flags.sh",
+        "-Cno-redzone=y",
+        "-Cno-redzone=n",
+        &["red zone in xt_dnp3_probe_leaf"],
+    ),
+    (
+        "a_panic_in_the_plain_entry",
+        "plain",
+        "kmod/xt_dnp3_plain.rs",
+        "len as usize) }",
+        "[1, 2, 3][len as usize]) }",
+        &["xt_dnp3_plain.o refers to ", WAY_TO_PANIC],
+    ),
+    (
+        "a_panic_in_the_match_of_the_rust_entry",
+        "rust",
+        "kmod/dnp3.rs",
+        "        let packet = skb.reader();\n",
+        "        let packet = skb.reader();\n        \
+         if par.info().saddr[usize::from(par.info().saddr_count)].min == 1 {\n            \
+         return Answer::NoMatch;\n        }\n",
+        &["xt_dnp3_main.o refers to ", WAY_TO_PANIC],
+    ),
+    (
+        "a_panic_in_core_by_the_plain_entry",
+        "plain",
+        "core/src/frame.rs",
+        INDEXED.0,
+        INDEXED.1,
+        &["dnp3_core.o refers to ", WAY_TO_PANIC],
+    ),
+    (
+        "a_panic_in_core_by_the_rust_entry",
+        "rust",
+        "core/src/frame.rs",
+        INDEXED.0,
+        INDEXED.1,
+        &["dnp3_core.o refers to ", WAY_TO_PANIC],
+    ),
+];
+
+const WAY_TO_PANIC: &str = "error: that is a way to panic";
+
+/// A line of `core`, and what a hurried hand makes of it.
+const INDEXED: (&str, &str) = (
+    "octets.get(offset::CONTROL).copied().map(Control)",
+    "Some(Control(octets[offset::CONTROL]))",
+);
+
+/// Modules in C of which the stack is known, or cannot be: a name, the source, and what
+/// scripts/stack has to say with 512 as the most.
+const STACKS: &[(&str, &str, Result<(), &str>)] = &[
+    (
+        "little",
+        "int leaf(char *); int dnp3_mt(int i) { char a[200]; a[0] = i; return leaf(a) + 1; }",
+        Ok(()),
+    ),
+    (
+        "too_much",
+        "int leaf(char *); int dnp3_mt(int i) { char a[600]; a[0] = i; return leaf(a) + 1; }",
+        Err("octets of stack to judge a packet, and 512 is the most"),
+    ),
+    (
+        "too_much_together",
+        "int leaf(char *);
+         static __attribute__((noinline)) int two(int i) { char a[280]; a[0] = i; return leaf(a) + 1; }
+         int dnp3_mt(int i) { char a[280]; a[0] = i; return leaf(a) + two(i); }",
+        Err("octets of stack to judge a packet, and 512 is the most"),
+    ),
+    (
+        "that_calls_itself",
+        "int leaf(char *); int dnp3_mt(int i) { char a[8]; a[0] = i; leaf(a); return i ? dnp3_mt(i - 1) + 1 : 0; }",
+        Err("dnp3_mt calls itself"),
+    ),
+    (
+        "that_calls_each_other",
+        "int leaf(char *); int dnp3_mt(int);
+         static __attribute__((noinline)) int two(int i) { char a[8]; a[0] = i; return leaf(a) + dnp3_mt(i); }
+         int dnp3_mt(int i) { return i ? two(i - 1) + 1 : 0; }",
+        Err("dnp3_mt calls itself"),
+    ),
+    (
+        "of_no_fixed_size",
+        "int leaf(char *); int dnp3_mt(int i) { char a[i]; a[0] = i; return leaf(a) + 1; }",
+        Err("dnp3_mt takes stack of no fixed size"),
+    ),
+];
+
 /// Configurations that the plain entry does not serve, and what the line has to name.
 const REFUSED: &[(&str, &[&str], &str)] = &[
     ("another_architecture", &["ARM64=y"], "CONFIG_X86_64"),
@@ -216,11 +361,20 @@ fn main() -> ExitCode {
             .with_ignored_flag(ignored),
         );
     }
-    {
+    for &(name, panics, does_not) in PANICS {
         let rustc = rustc.clone();
         let ignored = rustc.is_err();
-        let test = move || panic_is_found(&rustc?);
-        trials.push(Trial::test("without::no_panic", test).with_ignored_flag(ignored));
+        trials.push(
+            Trial::test(format!("panic::{name}"), move || {
+                panic_is_found(&rustc?, name, panics, does_not)
+            })
+            .with_ignored_flag(ignored),
+        );
+    }
+    for &(name, source, said) in STACKS {
+        trials.push(Trial::test(format!("stack::{name}"), move || {
+            stack(name, source, said)
+        }));
     }
     for &(name, configuration, named) in REFUSED {
         trials.push(Trial::test(format!("refused::{name}"), move || {
@@ -270,28 +424,12 @@ fn main() -> ExitCode {
         }
         Err(why) => trials.push(Trial::test("built", move || Err(why.into()))),
     }
-    let ignored = rustc.is_err();
-    for (name, script, from, to, said) in [
-        (
-            "a_flag_that_is_missing_stops_the_build",
-            "plain-flags.sh",
-            "-Cno-redzone=y",
-            "-Cno-redzone=n",
-            "red zone in xt_dnp3_probe_leaf",
-        ),
-        (
-            "a_panic_stops_the_build",
-            "xt_dnp3_plain.rs",
-            "len as usize) }",
-            "[1, 2, 3][len as usize]) }",
-            "xt_dnp3_plain.o refers to ",
-        ),
-    ] {
+    for &(name, entry, file, from, to, said) in STOPPED {
         trials.push(
-            Trial::test(format!("built::{name}"), move || {
-                stopped(name, script, from, to, said)
+            Trial::test(format!("stopped::{entry}::{name}"), move || {
+                stopped(name, entry, file, from, to, said)
             })
-            .with_ignored_flag(ignored),
+            .with_ignored_flag(entry == "plain" && rustc.is_err()),
         );
     }
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -337,30 +475,59 @@ fn without(
     Ok(())
 }
 
-/// An index that may be out of bounds is a panic, and a panic an undefined symbol.
-fn panic_is_found(rustc: &Path) -> Result<(), Failed> {
-    let directory = directory("without-no-panic")?;
+/// What can panic has an undefined symbol that is not on core's list.
+fn panic_is_found(rustc: &Path, name: &str, panics: &str, does_not: &str) -> Result<(), Failed> {
+    let directory = directory(&format!("panic-{name}"))?;
     let source = directory.join("dnp3_core.rs");
     let object = directory.join("dnp3_core.o");
     let check = |body: &str| -> Result<Output, Failed> {
         fs::write(
             &source,
-            format!("#![no_std]\n#[no_mangle]\npub fn at(a: &[u8], i: usize) -> u8 {{ {body} }}\n"),
+            format!(
+                "#![no_std]\n#[no_mangle]\n\
+                 pub fn at(a: &[u8], b: &mut [u8], i: usize) -> u8 {{ b.reverse(); {body} }}\n"
+            ),
         )?;
         compile(rustc, &directory, PLAIN, &source, &object, &[])?;
         Ok(Command::new(kmod("check-undefined.sh"))
             .args([Path::new("nm"), &object, &kmod("dnp3_core.undefined")])
             .output()?)
     };
-    let output = check("a.get(i).copied().unwrap_or(0)")?;
+    let output = check(does_not)?;
     if !output.status.success() {
-        return Err(format!("without a panic: {}", text(&output.stderr)).into());
+        return Err(format!("{does_not}: {}", text(&output.stderr)).into());
     }
-    let output = check("a[i]")?;
-    if output.status.success() || !text(&output.stderr).contains("that is a way to panic") {
-        return Err(format!("with a panic: {}, {}", output.status, text(&output.stderr)).into());
+    let output = check(panics)?;
+    let errors = text(&output.stderr);
+    if output.status.success()
+        || !errors.starts_with("error: dnp3_core.o refers to ")
+        || !errors.contains(WAY_TO_PANIC)
+    {
+        return Err(format!("{panics}: {}, {errors}", output.status).into());
     }
     Ok(())
+}
+
+/// Asks scripts/stack about an object in C.
+fn stack(name: &str, source: &str, said: Result<(), &str>) -> Result<(), Failed> {
+    let directory = directory(&format!("stack-{name}"))?;
+    let (c, object) = (directory.join("module.c"), directory.join("module.o"));
+    fs::write(&c, format!("{source}\n"))?;
+    succeed(
+        Command::new("gcc")
+            .args(["-O1", "-fno-stack-protector", "-c", "-o"])
+            .args([&object, &c]),
+    )?;
+    let output = Command::new(script("stack"))
+        .arg(&object)
+        .arg(STACK)
+        .output()?;
+    let (errors, ends_well) = (text(&output.stderr), output.status.success());
+    match said {
+        Ok(()) if ends_well && errors.is_empty() => Ok(()),
+        Err(said) if !ends_well && errors.contains(said) && errors.lines().count() == 1 => Ok(()),
+        _ => Err(format!("{}: {}{errors}", output.status, text(&output.stdout)).into()),
+    }
 }
 
 /// Asks entry.sh about a build tree.
@@ -413,33 +580,42 @@ fn built(kernel: &str, entry: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Builds a copy of the module with a fault in it, for the kernel that is always there.
-fn stopped(name: &str, file: &str, from: &str, to: &str, said: &str) -> Result<(), Failed> {
+/// Builds a copy of the sources with a fault in it, for the kernel that is always there.
+fn stopped(
+    name: &str,
+    entry: &str,
+    file: &str,
+    from: &str,
+    to: &str,
+    said: &[&str],
+) -> Result<(), Failed> {
     let directory = directory(&format!("stopped-{name}"))?;
-    let source = directory.join("kmod");
     let tree = succeed(Command::new(script("kernel")).arg("rust"))?;
     succeed(
         Command::new("rsync")
             .args(["-a", "--exclude=*.o", "--exclude=.*.cmd", "--exclude=*.ko"])
-            .arg(top().join("kmod"))
+            .args(["core", "include", "kmod", "scripts"].map(|part| top().join(part)))
             .arg(&directory),
     )?;
-    let sound = fs::read_to_string(source.join(file))?;
+    let sound = fs::read_to_string(directory.join(file))?;
     let faulty = sound.replacen(from, to, 1);
     if faulty == sound {
         return Err(format!("{file} has no {from:?}").into());
     }
-    fs::write(source.join(file), faulty)?;
-    let output = Command::new(script("kmod"))
-        .args([tree.trim(), "out", "kmod"])
+    fs::write(directory.join(file), faulty)?;
+    let output = Command::new(directory.join("scripts/kmod"))
+        .args([tree.trim(), "out"])
         .current_dir(&directory)
-        .env("ENTRY", "plain")
+        .env("ENTRY", entry)
         .output()?;
     let log = fs::read_to_string(directory.join("out/build.log"))?;
-    if output.status.success() || !log.contains(said) {
-        return Err(format!("{}, and no {said:?} in: {log}", output.status).into());
+    if output.status.success() || directory.join("out/kmod/xt_dnp3.ko").exists() {
+        return Err("there is a module".into());
     }
-    Ok(())
+    match said.iter().find(|said| !log.contains(**said)) {
+        Some(said) => Err(format!("{}, and no {said:?} in: {log}", output.status).into()),
+        None => Ok(()),
+    }
 }
 
 /// Compiles a crate as the plain entry does.
