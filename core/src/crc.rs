@@ -7,7 +7,8 @@
 /// The polynomial 0x3D65 with its bits in reflected order.
 const POLYNOMIAL: u16 = 0xA6BC;
 
-const fn table() -> [u16; 256] {
+/// The CRC of each octet, made by the compiler.
+static TABLE: [u16; 256] = {
     let mut table = [0u16; 256];
     let mut octet = 0usize;
     while octet < 256 {
@@ -25,9 +26,7 @@ const fn table() -> [u16; 256] {
         octet += 1;
     }
     table
-}
-
-static TABLE: [u16; 256] = table();
+};
 
 /// A CRC under way, so that a block may arrive in pieces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

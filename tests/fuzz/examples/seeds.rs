@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Writes the inputs that fuzzing begins with, and a dictionary of the rule language:
+//!
+//!     seeds DIR      DIR/packets/..., DIR/words/..., DIR/words.dict
+//!
+//! They are the vectors, the cases of tests/cases, packets of the captures where there are any, and
+//! what the property tests generate; the same for every run on the same captures.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use dnp3_core::text::{self, Opt};
+use dnp3_core::{Headers, Rule};
+use dnp3_fuzz::input::Input;
+use dnp3_tests::cases::{self, Family, Path as Way};
+use dnp3_tests::generate::{self, Segment, Shape, Transport};
+use dnp3_tests::{captures, vectors};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, TestRng, TestRunner};
+
+/// Cases that are generated for TCP, and as many for UDP.
+const GENERATED: usize = 150;
+/// Packets of the captures: each of another shape.
+const CAPTURED: usize = 300;
+
+const TCP: Transport = Transport::Tcp {
+    options: 0,
+    data_offset: None,
+    flags: 0x18,
+};
+const UDP: Transport = Transport::Udp {
+    length_error: 0,
+    segment: Segment::One,
+};
+
+type Octets = BTreeSet<Vec<u8>>;
+
+fn main() -> ExitCode {
+    let Some(dir) = std::env::args_os().nth(1).map(PathBuf::from) else {
+        eprintln!("seeds: which directory?");
+        return ExitCode::FAILURE;
+    };
+    let result = seeds().and_then(|(packets, words)| {
+        let numbers = [
+            write(&dir.join("packets"), &packets)?,
+            write(&dir.join("words"), &words)?,
+        ];
+        fs::write(dir.join("words.dict"), dictionary()).map_err(|error| error.to_string())?;
+        println!(
+            "seeds: {} packets with rules, {} lines of words",
+            numbers[0], numbers[1]
+        );
+        Ok(())
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("seeds: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write(dir: &Path, seeds: &Octets) -> Result<usize, String> {
+    let fail = |error: std::io::Error| format!("{}: {error}", dir.display());
+    fs::create_dir_all(dir).map_err(fail)?;
+    for (number, octets) in seeds.iter().enumerate() {
+        fs::write(dir.join(format!("seed-{number:04}")), octets).map_err(fail)?;
+    }
+    Ok(seeds.len())
+}
+
+fn seeds() -> Result<(Octets, Octets), String> {
+    let mut packets = Octets::new();
+    let mut words = Octets::new();
+    let mut runner = TestRunner::new_with_rng(
+        Config::default(),
+        TestRng::deterministic_rng(Config::default().rng_algorithm),
+    );
+    let mut rules = Vec::new();
+    for _ in 0..40 {
+        rules.push(sample(&mut runner, &generate::rule()));
+    }
+    let mut next_rule = rules.iter().cycle();
+    let mut next_rule = || *next_rule.next().expect("rules");
+
+    let mut add = |rule: Rule, packet: Vec<u8>, headers: Headers, linear: usize| {
+        let input = Input {
+            raw: rule,
+            headers,
+            linear,
+            packet,
+        };
+        packets.insert(input.octets());
+    };
+    for (_, vector) in vectors::ALL {
+        for transport in [TCP, UDP] {
+            let (octets, headers) = Shape::plain(transport).packet(vector);
+            add(next_rule(), octets, headers, 28);
+        }
+    }
+    // Where the search gives up: as many headers, and one more.
+    for count in [1024, 1025] {
+        let payload = vectors::REQUEST_LINK_STATUS.repeat(count);
+        let (mut octets, headers) = Shape::plain(TCP).packet(&payload);
+        if let Some(last) = octets.last_mut() {
+            *last ^= 1;
+        }
+        let words = "--frames any --fc 13".split(' ');
+        let rule = text::parse(words, 6).map_err(|error| error.to_string())?;
+        add(rule, octets, headers, 20);
+    }
+    for transport in [generate::tcp().boxed(), generate::udp().boxed()] {
+        let strategy = generate::case(transport);
+        for _ in 0..GENERATED {
+            let case = sample(&mut runner, &strategy);
+            let payload = case.payload();
+            let (octets, headers) = case.shape.packet(&payload);
+            let linear = case.linear[0].index(octets.len() + 1);
+            add(case.rules[0], octets, headers, linear);
+        }
+    }
+    for case in cases::load()? {
+        for &protocol in &case.protocols {
+            let lines: Vec<&str> = case
+                .rules_for(protocol)
+                .map(|line| line.text.as_str())
+                .collect();
+            let number = protocol.number();
+            for line in &lines {
+                words.insert([&[number, 0], line.as_bytes()].concat());
+            }
+            let rules = lines
+                .iter()
+                .filter_map(|line| text::parse(line.split_whitespace(), number).ok());
+            let Some(rule) = rules.last() else { continue };
+            for (packet, (_, content)) in case.packets.iter().enumerate() {
+                for family in Family::ALL {
+                    let built = content.build(Way {
+                        family,
+                        protocol,
+                        route: case.routes[0],
+                        chain: 1,
+                        packet,
+                    });
+                    for seen in built.iter().flat_map(|built| &built.seen) {
+                        if seen.octets.len() < 4096 {
+                            add(rule, seen.octets.clone(), seen.headers, 40);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    match captures::folder() {
+        Ok(folder) => {
+            for packet in captured(&folder) {
+                add(next_rule(), packet.octets, packet.headers, 52);
+            }
+        }
+        Err(why) => eprintln!("seeds: {why}"),
+    }
+
+    for rule in &rules {
+        // As the kernel gives it back, and as an admin writes it.
+        let blob = &Input {
+            raw: *rule,
+            ..Input::of(&[])
+        }
+        .octets()[..dnp3_fuzz::input::RULE];
+        words.insert([&[0, 1], blob].concat());
+        words.insert([&[6, 0], text::save(rule).to_string().as_bytes()].concat());
+        words.insert([&[17, 0], text::save(rule).to_string().as_bytes()].concat());
+    }
+    for line in MISTAKES {
+        for protocol in [6, 17, 0] {
+            words.insert([&[protocol, 0], line.as_bytes()].concat());
+        }
+    }
+    // Every name, and a slip in it.
+    for name in named() {
+        let slip = name.replacen(|c: char| c == 'e' || c == 'a', "", 1);
+        for name in [name, slip] {
+            for option in ["--fc", "--status", "--daddr", "--frames", "--dir"] {
+                words.insert([&[6, 0], format!("{option} {name}").as_bytes()].concat());
+            }
+        }
+    }
+    Ok((packets, words))
+}
+
+/// A line for each thing that can be wrong.
+const MISTAKES: &[&str] = &[
+    "",
+    "!",
+    "! !",
+    "--saddr",
+    "--saddr ",
+    "--saddr 1 --source-addr 2",
+    "--frames only --frames any",
+    "! --frames any",
+    "! --track",
+    "--track",
+    "--track=1",
+    "--fc !1",
+    "--frames !any",
+    "--fc 1,,2",
+    "--fc 1,",
+    "--fc 256",
+    "--fc 0x",
+    "--fc 007",
+    "--fc 0x007",
+    "--fc 00",
+    "--fc 5:1",
+    "--fc 5:",
+    "--fc read:write",
+    "--fc raed",
+    "--sadr 1",
+    "--saddr 1,3,5,7,9,11,13,15,17",
+    "--saddr 99999999999999999999",
+    "--status ahead",
+    "--status none --fc 1",
+    "--frames any --status none",
+    "! --daddr :65531",
+    "! --fc 0:255,link,cont",
+    "--status partial",
+];
+
+/// Real packets, no two with the same frames but for their addresses and sequence numbers.
+fn captured(folder: &Path) -> Vec<captures::Captured> {
+    let mut shapes = BTreeMap::new();
+    for (_, path) in captures::files(folder, "pcap") {
+        for packet in captures::packets(&path) {
+            let payload = packet.payload();
+            let start: Vec<u8> = [2, 3, 12]
+                .iter()
+                .filter_map(|at| payload.get(*at).copied())
+                .collect();
+            let shape = (packet.headers.protocol, payload.len() / 16, start);
+            shapes.entry(shape).or_insert(packet);
+        }
+    }
+    // Evenly over all the shapes.
+    let step = shapes.len().div_ceil(CAPTURED).max(1);
+    shapes.into_values().step_by(step).collect()
+}
+
+fn sample<S: Strategy>(runner: &mut TestRunner, strategy: &S) -> S::Value {
+    strategy
+        .new_tree(runner)
+        .expect("nothing is filtered out")
+        .current()
+}
+
+/// Every name of the rule language.
+fn named() -> Vec<String> {
+    use dnp3_core::text::names;
+    let tables = [
+        &names::FRAMES[..],
+        &names::DIRECTIONS[..],
+        &names::STATUSES[..],
+        &names::FUNCTIONS[..],
+        &names::CLASSES[..],
+    ];
+    let mut all: Vec<String> = tables
+        .iter()
+        .flat_map(|table| table.iter())
+        .map(|named| named.name.to_owned())
+        .collect();
+    all.extend(names::GROUPS.iter().map(|group| group.name.to_owned()));
+    all.extend(names::ADDRESSES.iter().map(|(name, ..)| (*name).to_owned()));
+    all
+}
+
+/// What libFuzzer may put into words.
+fn dictionary() -> String {
+    let mut words = named();
+    for opt in Opt::ALL {
+        for name in [Some(opt.name()), opt.alias()].into_iter().flatten() {
+            words.push(format!(" --{name} "));
+        }
+    }
+    words.extend([" ! ", ":", ",", "0x", "65535", "65532", "255", "="].map(str::to_owned));
+    words.iter().map(|word| format!("\"{word}\"\n")).collect()
+}

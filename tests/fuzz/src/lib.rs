@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the fuzz targets do with an input: each function here panics when it finds something. The
+//! targets in `fuzz_targets/` are nothing but these and the mutator, so that the same can be run
+//! without libFuzzer, to see which lines of `core` a corpus reaches.
+
+pub mod callbacks;
+pub mod input;
+pub mod language;
+pub mod mutate;
+pub mod packets;
+pub mod received;
+
+/// Every target by its name.
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("judge", packets::judge_in_pieces),
+    ("agree", packets::judges_agree),
+    ("laws", packets::laws_hold),
+    ("receivers", received::receivers_are_bound),
+    ("language", language::language),
+    ("callbacks", callbacks::callbacks),
+];
