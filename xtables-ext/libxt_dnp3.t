@@ -5,7 +5,7 @@
 #
 # What upstream's script cannot see: a FAIL row passes for whatever reason the rule was refused, be it that
 # the extension is not there. So here is one of each kind; the words of every refusal are held by
-# core/tests/text.rs and xtables-ext/tests/iptables.rs. tests/tests/suites.rs counts the rows, runs them
+# core/tests/text.rs and xtables-ext/tests/iptables.rs. tests/tests/suites counts the rows, runs them
 # with 1.8.9 and newer, and sees the script fail where it should. Before 1.8.10 the script runs libxt_*.t
 # under iptables alone, and is given the rows as libip6t_dnp3.t too.
 :FORWARD

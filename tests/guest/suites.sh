@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# iptables' own tests on libxt_dnp3.t and libxt_dnp3.txlate, for one variant, in the guest; beside this
-# file lies the plan of tests/tests/suites.rs:
+# iptables' own tests on libxt_dnp3.t and libxt_dnp3.txlate, for one variant, in the guest; in the
+# directory lies the plan of tests/tests/suites/upstream.rs:
 #
 #   plan/upstream/    iptables-test.py, xlate-test.py
 #   plan/extensions/  what they read: all rows, some, a few of each kind, and wrong ones

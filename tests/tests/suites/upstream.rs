@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! iptables' own tests, iptables-test.py and xlate-test.py, on the extension's rows: in the VM, with the
-//! guest's own iptables, with the newest of Debian's suites, and with upstream's scripts of the version in use.
-//! Where the newest comes without upstream's sources, the scripts are those of the newest that has them, and
-//! that version is run too. tests/guest/suites.sh is the other side.
+//! iptables' own tests, iptables-test.py and xlate-test.py, on the extension's rows, with upstream's scripts of
+//! the version in use. Where the newest comes without upstream's sources, the scripts are those of the
+//! newest that has them, and that version is run too. tests/guest/suites.sh is the other side.
 //!
 //! The scripts have their limits: a row that is to fail passes for whatever reason it fails, and libxt_*.t is run
 //! for IPv4 alone before 1.8.10. So rows are counted, wrong ones have to be found out, and the older
@@ -11,13 +10,13 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
+use std::path::Path;
 
 use dnp3_core::text::{names, Opt};
 use dnp3_tests::vm::project;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Failed;
+
+use super::Installation;
 
 /// A row in this many is also run one after the other, in a namespace that is deleted under its rules.
 const SOME: usize = 10;
@@ -26,86 +25,7 @@ const SOME: usize = 10;
 const FEW: usize = 20;
 
 /// Seconds for all runs of one variant.
-const SECONDS: &str = "600";
-
-/// One version of iptables, and the scripts to test it with.
-struct Installation {
-    /// Of the programs.
-    version: String,
-    /// What is laid over the guest's own /usr; nothing for the guest's own iptables.
-    usr: Option<PathBuf>,
-    /// Where upstream's scripts are.
-    upstream: PathBuf,
-    /// Whether the scripts are of that version.
-    is_whole: bool,
-}
-
-/// What a script in xtables-ext/tests prints, or why it does not.
-fn script(name: &str, arguments: &[&str]) -> Result<PathBuf, String> {
-    let output = Command::new(project().join("xtables-ext/tests").join(name))
-        .args(arguments)
-        .output()
-        .map_err(|error| format!("{name}: {error}"))?;
-    if output.status.success() {
-        let path = String::from_utf8_lossy(&output.stdout);
-        return Ok(PathBuf::from(path.trim_end()));
-    }
-    let errors = String::from_utf8_lossy(&output.stderr);
-    let last = errors.lines().last().unwrap_or("no reason given");
-    Err(last.to_string())
-}
-
-fn line(file: &Path) -> Result<String, String> {
-    match fs::read_to_string(file) {
-        Ok(text) => Ok(text.trim_end().to_string()),
-        Err(error) => Err(format!("{}: {error}", file.display())),
-    }
-}
-
-impl Installation {
-    /// The guest's.
-    fn own() -> Result<Installation, String> {
-        let upstream = script("upstream-iptables", &["bookworm"])?;
-        Ok(Installation {
-            version: line(&upstream.join("version"))?,
-            usr: None,
-            upstream,
-            is_whole: true,
-        })
-    }
-
-    /// That of a newer Debian.
-    fn newer(tree: &Path, upstream: PathBuf) -> Result<Installation, String> {
-        Ok(Installation {
-            version: line(&tree.join("version"))?,
-            usr: Some(tree.join("usr")),
-            is_whole: line(&upstream.join("version"))? == line(&tree.join("version"))?,
-            upstream,
-        })
-    }
-
-    /// The newest, and the newest that has upstream's sources where these are two.
-    fn newest() -> Result<Vec<Installation>, String> {
-        let tree = script("newer-iptables", &[])?;
-        if let Ok(lacking) = line(&tree.join("no-upstream")) {
-            let trixie = script("newer-iptables", &["trixie"])?;
-            let upstream = script("upstream-iptables", &["trixie"])?;
-            let newest = Installation::newer(&tree, upstream.clone())?;
-            println!(
-                "{lacking}: it is run with the scripts of {}, and so is that version",
-                line(&upstream.join("version"))?
-            );
-            return Ok(vec![newest, Installation::newer(&trixie, upstream)?]);
-        }
-        let upstream = script("upstream-iptables", &[&line(&tree.join("suite"))?])?;
-        Ok(vec![Installation::newer(&tree, upstream)?])
-    }
-
-    /// Whether upstream's scripts run libxt_*.t under iptables alone.
-    fn is_old(&self) -> bool {
-        self.version == "1.8.9"
-    }
-}
+const SECONDS: u32 = 600;
 
 /// The extension's rows.
 struct Rows {
@@ -250,33 +170,21 @@ fn listing(installation: &Installation) -> String {
 }
 
 /// Upstream's scripts in the VM.
-fn upstream(installation: &Installation, variant: &str) -> Result<(), Failed> {
+pub(super) fn scripts(installation: &Installation, variant: &str) -> Result<(), Failed> {
     let rows = Rows::read()?;
     let name = format!("suites-{}-{variant}", installation.version);
     let plan = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     write_plan(&plan, installation, &rows)?;
 
-    let mut vm = Command::new(project().join("scripts/vm"));
-    let add = |host: &Path, guest: &str| format!("{}:{guest}", host.display());
-    vm.args(["--timeout", SECONDS, "--add", &add(&plan, "plan"), "--add"])
-        .arg(project().join("tests/guest/suites.sh"));
-    if let Some(usr) = &installation.usr {
-        vm.args(["--add", &add(usr, "/usr")]);
-    }
     let much = if installation.is_whole { "all" } else { "once" };
-    vm.args(["--", "bash", "suites.sh", variant, much]);
-    let output = vm.output()?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() {
-        return Err(format!("{}: {said}{errors}", output.status).into());
-    }
+    let command = format!("bash guest/suites.sh {variant} {much}");
+    let said = installation.run(&plan, &command, SECONDS)?;
     let runs = runs(&said);
     let mut wrong = Vec::new();
     let mut expect = |name: &str, holds: &dyn Fn(&str, i32) -> bool| match runs.get(name) {
         Some((text, status)) if holds(text, *status) => {}
         Some((text, status)) => wrong.push(format!("{name}: exit status {status}: {text}")),
-        None => wrong.push(format!("{name}: it was not run: {said}{errors}")),
+        None => wrong.push(format!("{name}: it was not run: {said}")),
     };
 
     let backend = if variant == "nft" {
@@ -353,7 +261,7 @@ fn upstream(installation: &Installation, variant: &str) -> Result<(), Failed> {
 }
 
 /// Whether the rows say something of everything that there is to say something of.
-fn complete() -> Result<(), Failed> {
+pub(super) fn complete() -> Result<(), Failed> {
     let rows = Rows::read()?;
     let has = |what: &dyn Fn(&str) -> bool, end: &str| {
         rows.all()
@@ -402,27 +310,4 @@ fn complete() -> Result<(), Failed> {
     } else {
         Err(format!("libxt_dnp3.t lacks {}", lacking.join("; ")).into())
     }
-}
-
-fn main() {
-    let arguments = Arguments::from_args();
-    let mut trials = vec![Trial::test("the rows are complete", complete)];
-    let newest = Installation::newest();
-    for found in [newest, Installation::own().map(|own| vec![own])] {
-        let found = found.unwrap_or_else(|reason| {
-            println!("skipped: iptables' own tests: {reason}");
-            let skipped = Trial::test(reason, || Ok(()));
-            trials.push(skipped.with_ignored_flag(true));
-            vec![]
-        });
-        for installation in found.into_iter().map(Arc::new) {
-            for variant in ["nft", "legacy"] {
-                let name = format!("v{}::{variant}", installation.version);
-                let installation = installation.clone();
-                let test = move || upstream(&installation, variant);
-                trials.push(Trial::test(name, test));
-            }
-        }
-    }
-    libtest_mimic::run(&arguments, trials).exit();
 }
