@@ -20,6 +20,7 @@ help:
 	@echo 'make install-dkms      the sources for DKMS, in place of a module for one kernel; uninstall-dkms'
 	@echo 'make deb               Debian packages in target/deb: xt-dnp3-dkms and iptables-dnp3'
 	@echo 'make test-packages     install, upgrade and remove these in a clean Debian, modules built by DKMS'
+	@echo 'make fuzz              the fuzz targets, for TIME=600 seconds; the figures go to tests/RELIABILITY.md'
 	@echo 'make vm                a shell in the VM, module loaded, extension installed'
 	@echo 'make lint              cargo fmt, cargo clippy, shellcheck'
 	@echo 'make setup             install what all of this needs (the others do so themselves)'
@@ -51,13 +52,19 @@ test-packages:
 	scripts/setup
 	cargo test --package dnp3-tests --test packages_installed
 
+fuzz:
+	scripts/setup extension fuzz
+	scripts/fuzz
+
 vm:
 	@scripts/vm || [ $$? -lt 124 ]
 
 lint:
 	scripts/setup lint
 	cargo fmt --check
+	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz --release --all-targets -- -D warnings
 	rustfmt --edition 2021 --check kmod/*.rs
 	shellcheck -x $$(git ls-files scripts kmod xtables-ext tests .ci | xargs grep -lE '^#!/bin/(ba)?sh|^# shellcheck shell=')
 
@@ -193,5 +200,5 @@ uninstall-dkms:
 	rm -f $(addprefix $(DESTDIR)$(DKMSDIR)/,$(dkms_sources) dkms.conf)
 	[ ! -d $(DESTDIR)$(DKMSDIR) ] || find $(DESTDIR)$(DKMSDIR) -depth -type d -empty -delete
 
-.PHONY: help demo test test-kernels kmod ext deb test-packages vm lint setup clean \
+.PHONY: help demo test test-kernels kmod ext deb test-packages fuzz vm lint setup clean \
 	install uninstall $(foreach part,$(parts) dkms,install-$(part) uninstall-$(part))
