@@ -1086,6 +1086,10 @@ fn runs() -> Vec<Run> {
             ..on_bridge("bridge-tagged", BOTH, bridge(true))
         },
         on_bridge("bridge-with-address", V4, bridge_with_address()),
+        Run {
+            tagged: true,
+            ..on_bridge("bridge-tagged-with-address", V4, bridge_with_address())
+        },
         on_bridge("bridge-refuses", BOTH, bridge_refuses()),
         Run {
             families: V4,
