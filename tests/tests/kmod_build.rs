@@ -196,51 +196,62 @@ const PANICS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Faults in the sources that have to stop the build: a name, the entry, the file, what stands there,
-/// what stands there instead, and what has to be said.
-const STOPPED: &[(&str, &str, &str, &str, &str, &[&str])] = &[
-    (
-        "a_flag_that_is_missing",
-        "plain",
-        "kmod/plain-flags.sh",
-        "-Cno-redzone=y",
-        "-Cno-redzone=n",
-        &["red zone in xt_dnp3_probe_leaf"],
-    ),
-    (
-        "a_panic_in_the_plain_entry",
-        "plain",
-        "kmod/xt_dnp3_plain.rs",
-        "len as usize) }",
-        "[1, 2, 3][len as usize]) }",
-        &["xt_dnp3_plain.o refers to ", WAY_TO_PANIC],
-    ),
-    (
-        "a_panic_in_the_match_of_the_rust_entry",
-        "rust",
-        "kmod/dnp3.rs",
-        "        let packet = skb.reader();\n",
-        "        let packet = skb.reader();\n        \
+/// A fault in the sources that has to stop the build.
+struct Fault {
+    name: &'static str,
+    entry: &'static str,
+    file: &'static str,
+    /// What stands there.
+    from: &'static str,
+    /// What stands there instead.
+    to: &'static str,
+    /// What the log has to say.
+    said: &'static [&'static str],
+}
+
+const STOPPED: &[Fault] = &[
+    Fault {
+        name: "a_flag_that_is_missing",
+        entry: "plain",
+        file: "kmod/plain-flags.sh",
+        from: "-Cno-redzone=y",
+        to: "-Cno-redzone=n",
+        said: &["red zone in xt_dnp3_probe_leaf"],
+    },
+    Fault {
+        name: "a_panic_in_the_plain_entry",
+        entry: "plain",
+        file: "kmod/xt_dnp3_plain.rs",
+        from: "len as usize) }",
+        to: "[1, 2, 3][len as usize]) }",
+        said: &["xt_dnp3_plain.o refers to ", WAY_TO_PANIC],
+    },
+    Fault {
+        name: "a_panic_in_the_match_of_the_rust_entry",
+        entry: "rust",
+        file: "kmod/dnp3.rs",
+        from: "        let packet = skb.reader();\n",
+        to: "        let packet = skb.reader();\n        \
          if par.info().saddr[usize::from(par.info().saddr_count)].min == 1 {\n            \
          return Answer::NoMatch;\n        }\n",
-        &["xt_dnp3_main.o refers to ", WAY_TO_PANIC],
-    ),
-    (
-        "a_panic_in_core_by_the_plain_entry",
-        "plain",
-        "core/src/frame.rs",
-        INDEXED.0,
-        INDEXED.1,
-        &["dnp3_core.o refers to ", WAY_TO_PANIC],
-    ),
-    (
-        "a_panic_in_core_by_the_rust_entry",
-        "rust",
-        "core/src/frame.rs",
-        INDEXED.0,
-        INDEXED.1,
-        &["dnp3_core.o refers to ", WAY_TO_PANIC],
-    ),
+        said: &["xt_dnp3_main.o refers to ", WAY_TO_PANIC],
+    },
+    Fault {
+        name: "a_panic_in_core_by_the_plain_entry",
+        entry: "plain",
+        file: "core/src/frame.rs",
+        from: INDEXED.0,
+        to: INDEXED.1,
+        said: &["dnp3_core.o refers to ", WAY_TO_PANIC],
+    },
+    Fault {
+        name: "a_panic_in_core_by_the_rust_entry",
+        entry: "rust",
+        file: "core/src/frame.rs",
+        from: INDEXED.0,
+        to: INDEXED.1,
+        said: &["dnp3_core.o refers to ", WAY_TO_PANIC],
+    },
 ];
 
 const WAY_TO_PANIC: &str = "error: that is a way to panic";
@@ -424,12 +435,12 @@ fn main() -> ExitCode {
         }
         Err(why) => trials.push(Trial::test("built", move || Err(why.into()))),
     }
-    for &(name, entry, file, from, to, said) in STOPPED {
+    for fault in STOPPED {
         trials.push(
-            Trial::test(format!("stopped::{entry}::{name}"), move || {
-                stopped(name, entry, file, from, to, said)
+            Trial::test(format!("stopped::{}::{}", fault.entry, fault.name), || {
+                stopped(fault)
             })
-            .with_ignored_flag(entry == "plain" && rustc.is_err()),
+            .with_ignored_flag(fault.entry == "plain" && rustc.is_err()),
         );
     }
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -581,14 +592,15 @@ fn built(kernel: &str, entry: &str) -> Result<(), Failed> {
 }
 
 /// Builds a copy of the sources with a fault in it, for the kernel that is always there.
-fn stopped(
-    name: &str,
-    entry: &str,
-    file: &str,
-    from: &str,
-    to: &str,
-    said: &[&str],
-) -> Result<(), Failed> {
+fn stopped(fault: &Fault) -> Result<(), Failed> {
+    let Fault {
+        name,
+        entry,
+        file,
+        from,
+        to,
+        said,
+    } = fault;
     let directory = directory(&format!("stopped-{name}"))?;
     let tree = succeed(Command::new(script("kernel")).arg("rust"))?;
     succeed(
