@@ -50,7 +50,7 @@ deb:
 
 test-packages:
 	scripts/setup
-	cargo test --package dnp3-tests --test packages_installed
+	cargo test --package dnp3-tests --test packages_installed -- --nocapture --test-threads=1
 
 fuzz:
 	scripts/setup extension fuzz
