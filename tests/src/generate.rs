@@ -187,6 +187,25 @@ pub enum Transport {
     Other(u8),
 }
 
+impl Transport {
+    /// TCP with nothing out of the ordinary: no options, PSH and ACK.
+    pub const PLAIN_TCP: Transport = Transport::tcp_with(0x18);
+    /// UDP with nothing out of the ordinary: one datagram.
+    pub const PLAIN_UDP: Transport = Transport::Udp {
+        length_error: 0,
+        segment: Segment::One,
+    };
+
+    /// TCP without options, with these flags.
+    pub const fn tcp_with(flags: u8) -> Transport {
+        Transport::Tcp {
+            options: 0,
+            data_offset: None,
+            flags,
+        }
+    }
+}
+
 /// How a UDP packet is cut into datagrams.
 #[derive(Clone, Copy, Debug)]
 pub enum Segment {

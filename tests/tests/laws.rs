@@ -12,15 +12,8 @@ use proptest::prelude::*;
 use proptest::sample::{select, Index};
 use std::cell::Cell;
 
-const TCP: Transport = Transport::Tcp {
-    options: 0,
-    data_offset: None,
-    flags: 0x18,
-};
-const UDP: Transport = Transport::Udp {
-    length_error: 0,
-    segment: generate::Segment::One,
-};
+const TCP: Transport = Transport::PLAIN_TCP;
+const UDP: Transport = Transport::PLAIN_UDP;
 
 fn any_transport() -> impl Strategy<Value = Transport> {
     prop_oneof![generate::tcp(), generate::udp()]

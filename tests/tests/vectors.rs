@@ -77,20 +77,9 @@ fn not(rule: Rule) -> Rule {
     }
 }
 
-const TCP: Transport = Transport::Tcp {
-    options: 0,
-    data_offset: None,
-    flags: 0x18,
-};
-const TCP_URG: Transport = Transport::Tcp {
-    options: 0,
-    data_offset: None,
-    flags: 0x38,
-};
-const UDP: Transport = Transport::Udp {
-    length_error: 0,
-    segment: Segment::One,
-};
+const TCP: Transport = Transport::PLAIN_TCP;
+const TCP_URG: Transport = Transport::tcp_with(0x38);
+const UDP: Transport = Transport::PLAIN_UDP;
 
 type Sent = (Vec<u8>, Headers);
 
