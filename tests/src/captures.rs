@@ -3,6 +3,7 @@
 //! Captures of real traffic: where they lie, their packets, what tshark made of them, and what
 //! `core` says of each, which is what the kernel's counters must say when they are replayed.
 
+use crate::cases::Family;
 use dnp3_core::rule::{class, dir, option, status};
 use dnp3_core::{judge, Fragment, Headers, Octets, Rule, Verdict};
 use etherparse::{LaxNetSlice, LaxSlicedPacket};
@@ -12,8 +13,13 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// The folder with the captures: `XT_DNP3_CAPTURES`, else `../shared/captures` beside the
-/// project. `Err` says where nothing was found.
+/// The folder with the project's own captures, which `tests/record` makes.
+pub fn own() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("captures")
+}
+
+/// The folder with other people's captures: `XT_DNP3_CAPTURES`, else `../shared/captures` beside
+/// the project. `Err` says where nothing was found.
 pub fn folder() -> Result<PathBuf, String> {
     let folder = match std::env::var_os("XT_DNP3_CAPTURES") {
         Some(folder) => PathBuf::from(folder),
@@ -23,7 +29,7 @@ pub fn folder() -> Result<PathBuf, String> {
         Ok(folder)
     } else {
         Err(format!(
-            "no captures in {}; XT_DNP3_CAPTURES can name another folder",
+            "none in {}; XT_DNP3_CAPTURES can name another folder",
             folder.display()
         ))
     }
@@ -68,6 +74,14 @@ pub struct Captured {
 }
 
 impl Captured {
+    /// Of which family it is; the octets begin with an IP header.
+    pub fn family(&self) -> Family {
+        match self.octets.first().map(|octet| octet >> 4) {
+            Some(6) => Family::V6,
+            _ => Family::V4,
+        }
+    }
+
     /// What follows the transport header up to the end of the IP packet; empty where there is no
     /// whole TCP or UDP header.
     pub fn payload(&self) -> &[u8] {
@@ -184,7 +198,7 @@ pub struct Frame {
 ///
 /// # Panics
 ///
-/// When the list is not of the form that `tshark-list.sh` writes.
+/// When the list is not of the form that `tests/record` writes.
 pub fn tshark(path: &Path) -> BTreeMap<usize, Vec<Frame>> {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
     let mut lines = text.lines();

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path as FilePath;
 
 use dnp3_core::{judge, Octets, Rule, Verdict};
-use etherparse::Ipv4Header;
+use etherparse::{Ipv4Header, Ipv6Header};
 
 use crate::captures::{self, Captured};
 use crate::cases::expected::Counter;
@@ -27,19 +27,20 @@ pub fn push_captures(
     folder: &FilePath,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<(), String> {
-    if table.family != Family::V4 {
-        // There is no capture of IPv6.
-        return Ok(());
-    }
     for (name, path) in captures::files(folder, "pcap") {
         let title = format!("captures::{name}");
         if wanted(&title) {
-            let packets = captures::packets(&path);
+            let mut packets = captures::packets(&path);
+            packets.retain(|packet| packet.family() == table.family);
             for protocol in Protocol::ALL {
                 push(table, &title, protocol, &|path| replay(&packets, path))
                     .map_err(|error| format!("{name}: {error}"))?;
             }
         }
+    }
+    if table.family != Family::V4 {
+        // Once is enough for payloads without headers.
+        return Ok(());
     }
     for (name, path) in captures::files(folder, "pkt") {
         let title = format!("captures::{name}");
@@ -132,15 +133,29 @@ fn replay(packets: &[Captured], path: Path) -> Result<Vec<Built>, String> {
 
 fn again(packet: &Captured, path: Path) -> Option<Built> {
     let end = packet.headers.end as usize;
-    let (mut header, _) = Ipv4Header::from_slice(&packet.octets).ok()?;
-    if usize::from(header.total_len) != end {
-        return None;
-    }
-    header.source = Path::source_v4(path.chain).octets();
-    header.destination = path.destination_v4().octets();
-    header.time_to_live = TTL;
-    header.header_checksum = header.calc_header_checksum();
-    let octets = [&header.to_bytes(), &packet.octets[header.header_len()..]].concat();
+    let octets = match packet.family() {
+        Family::V4 => {
+            let (mut header, behind) = Ipv4Header::from_slice(&packet.octets).ok()?;
+            if usize::from(header.total_len) != end {
+                return None;
+            }
+            header.source = Path::source_v4(path.chain).octets();
+            header.destination = path.destination_v4().octets();
+            header.time_to_live = TTL;
+            header.header_checksum = header.calc_header_checksum();
+            [&header.to_bytes(), behind].concat()
+        }
+        Family::V6 => {
+            let (mut header, behind) = Ipv6Header::from_slice(&packet.octets).ok()?;
+            if Ipv6Header::LEN + usize::from(header.payload_length) != end {
+                return None;
+            }
+            header.source = Path::source_v6(path.chain).octets();
+            header.destination = path.destination_v6().octets();
+            header.hop_limit = TTL;
+            [&header.to_bytes(), behind].concat()
+        }
+    };
     // Behind the end lies what Ethernet added.
     let seen = Seen {
         octets: octets[..end].to_vec(),

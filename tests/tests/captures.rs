@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Real traffic: what `core` cuts out of every packet of the captures, against what tshark makes
-//! of it, frame by frame; and both judges' verdicts on every packet. Where the captures are not
-//! there, every test is listed as ignored, and a line says why.
+//! of it, frame by frame; and both judges' verdicts on every packet. The project's own captures are
+//! always there; where others are not, their tests are listed as ignored, and a line says why.
 
 use dnp3_core::frame::{Class, Event, Walk};
 use dnp3_core::rule::{option, Range};
 use dnp3_core::{judge, Headers, Octets, Rule};
 use dnp3_tests::captures::{self, Captured, Counts, Frame};
 use dnp3_tests::frames::wire_len;
-use dnp3_tests::generate::{with_reading, Segment, Shape, Transport};
+use dnp3_tests::generate::{with_reading, Shape, Transport};
 use dnp3_tests::naive;
 use dnp3_tests::odd::Odd;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -273,7 +273,7 @@ fn both_judges_on_seed(path: &Path) -> Result<(), Failed> {
     let rules: Vec<Rule> = rules().into_iter().step_by(7).collect();
     for payload in payloads {
         for end in (0..=payload.len()).rev().take(300) {
-            for transport in [TCP, UDP] {
+            for transport in [Transport::PLAIN_TCP, Transport::PLAIN_UDP] {
                 let (octets, headers) = Shape::plain(transport).packet(&payload[..end]);
                 both_judges(&rules, &octets, &headers)?;
             }
@@ -281,16 +281,6 @@ fn both_judges_on_seed(path: &Path) -> Result<(), Failed> {
     }
     Ok(())
 }
-
-const TCP: Transport = Transport::Tcp {
-    options: 0,
-    data_offset: None,
-    flags: 0x18,
-};
-const UDP: Transport = Transport::Udp {
-    length_error: 0,
-    segment: Segment::One,
-};
 
 /// The names in the table of differences are those of captures.
 fn no_stale_names(names: &BTreeSet<String>) -> Result<(), Failed> {
@@ -303,11 +293,46 @@ fn no_stale_names(names: &BTreeSet<String>) -> Result<(), Failed> {
     )
 }
 
+/// What the project's own captures are recorded for, as far as it is not in them.
+fn lacking(folder: &Path) -> Vec<String> {
+    const CONTINUATION: &str = "cont";
+    let mut seen: BTreeSet<(u8, u8, String)> = BTreeSet::new();
+    for (_, path) in captures::files(folder, "pcap") {
+        for (packet, frames) in side_by_side(&path) {
+            let version = packet.octets[0] >> 4;
+            let of = frames.iter().map(class_of);
+            seen.extend(of.map(|class| (version, packet.headers.protocol, class)));
+        }
+    }
+    let wanted = [(4, 6), (4, 17), (6, 6)]
+        .into_iter()
+        .flat_map(|(ip, protocol)| {
+            // Confirm, read, write, select, operate, direct operate, cold restart, response.
+            [
+                "0",
+                "1",
+                "2",
+                "3",
+                "4",
+                "5",
+                "13",
+                "129",
+                "link",
+                CONTINUATION,
+            ]
+            .map(|class| (ip, protocol, class.to_string()))
+        });
+    let unsolicited = [(4, 6), (4, 17)].map(|(ip, protocol)| (ip, protocol, "130".to_string()));
+    wanted
+        .chain(unsolicited)
+        .filter(|wanted| !seen.contains(wanted))
+        .map(|(ip, protocol, class)| format!("IPv{ip}, protocol {protocol}: no frame of {class}"))
+        .collect()
+}
+
 fn trials(folder: &Path) -> Vec<Trial> {
     let mut trials = Vec::new();
-    let captures = captures::files(folder, "pcap");
-    let names = captures.iter().map(|(name, _)| name.clone()).collect();
-    for (name, path) in captures {
+    for (name, path) in captures::files(folder, "pcap") {
         let (capture, at) = (name.clone(), path.clone());
         trials.push(Trial::test(format!("frame by frame: {name}"), move || {
             frame_by_frame(&capture, &at)
@@ -320,9 +345,6 @@ fn trials(folder: &Path) -> Vec<Trial> {
             both_judges_on_capture(&path)
         }));
     }
-    trials.push(Trial::test("differences are of captures", move || {
-        no_stale_names(&names)
-    }));
     for (name, path) in captures::files(folder, "pkt") {
         trials.push(Trial::test(format!("both judges: {name}"), move || {
             both_judges_on_seed(&path)
@@ -333,14 +355,27 @@ fn trials(folder: &Path) -> Vec<Trial> {
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials = match captures::folder() {
-        Ok(folder) => trials(&folder),
-        Err(reason) => {
-            println!("captures are skipped: {reason}");
-            ["frame by frame", "counters", "both judges", "seeds"]
-                .map(|name| Trial::test(name, || Ok(())).with_ignored_flag(true))
-                .into()
+    let mut all = trials(&captures::own());
+    match captures::folder() {
+        Ok(folder) => {
+            let names = captures::files(&folder, "pcap").into_iter();
+            let names = names.map(|(name, _)| name).collect();
+            all.extend(trials(&folder));
+            all.push(Trial::test("differences are of captures", move || {
+                no_stale_names(&names)
+            }));
         }
-    };
-    libtest_mimic::run(&arguments, trials).exit();
+        Err(reason) => {
+            println!("all captures but our own are skipped: {reason}");
+            all.extend(
+                ["frame by frame", "counters", "both judges", "seeds"]
+                    .map(|name| Trial::test(name, || Ok(())).with_ignored_flag(true)),
+            );
+        }
+    }
+    all.push(Trial::test(
+        "our own captures have what others lack",
+        || answer(lacking(&captures::own())),
+    ));
+    libtest_mimic::run(&arguments, all).exit();
 }

@@ -299,7 +299,7 @@ impl Path {
         }
     }
 
-    fn destination_v6(self) -> Ipv6Addr {
+    pub(crate) fn destination_v6(self) -> Ipv6Addr {
         match self.route {
             Route::Input => Ipv6Addr::new(0xFD00, 0, 0, 0, 0, 0, 0, 1),
             _ => Ipv6Addr::new(0xFD01, 0, 0, 0, 0, 0, 0, 1),
