@@ -162,6 +162,8 @@ struct Run {
 }
 
 const BOTH: &[&str] = &["ipv4", "ipv6"];
+const V4: &[&str] = &["ipv4"];
+const V6: &[&str] = &["ipv6"];
 const TWO_HOSTS: &[(&str, &str)] = &[("MASTER", "{master}"), ("RTU", "{rtu}")];
 
 impl Run {
@@ -1022,23 +1024,156 @@ fn old_ours() -> Vec<Value> {
     ]
 }
 
-fn runs() -> Vec<Run> {
-    const V4: &[&str] = &["ipv4"];
+/// What a policy does, in few steps: for IPv6, where each rule has been tried in IPv4.
+fn in_short(refuse: Fate, more: Vec<Value>) -> Vec<Value> {
+    let mut steps = vec![
+        load(),
+        open("master", NEW),
+        send("READ", "master", &read(), ACCEPT),
+        send(
+            "RESPONSE",
+            ">master",
+            &response(STATION, MASTER, 129),
+            REPLY,
+        ),
+        send(
+            "COLD_RESTART behind a READ",
+            "master",
+            &[read(), restart()].concat(),
+            refuse,
+        ),
+    ];
+    steps.extend(more);
+    steps
+}
+
+/// Recipes whose steps are many: all of them in IPv4, a few in IPv6.
+fn long_ones() -> impl Iterator<Item = Run> {
+    let refuse_all = Reset(&["-A DNP3-REFUSE", "-j REJECT"]);
+    let engineer = Passes(&["-A DNP3-ENGINEER", "-j ACCEPT"]);
+    let limited = Passes(&["-A DNP3", "-m hashlimit", "-j ACCEPT"]);
+    let once = Passes(&["-A DNP3", "-m recent", "-j ACCEPT"]);
     let centre = &[
         ("CENTRE", "{master}"),
         ("MASTER", "{operator}"),
         ("RTU", "{rtu}"),
-    ];
+    ][..];
     let operators = &[
         ("MASTER", "{master}"),
         ("OPERATOR", "{operator}"),
         ("RTU", "{rtu}"),
-    ];
+    ][..];
     let engineers = &[
         ("MASTER", "{master}"),
         ("ENGINEER", "{engineer}"),
         ("RTU", "{rtu}"),
-    ];
+    ][..];
+    let operate = |who, address, fate| send("OPERATE", who, &request(address, STATION, 4), fate);
+    let all = |who, address, fate| {
+        send(
+            "WRITE to all",
+            who,
+            &request(address, ALL_STATIONS, 2),
+            fate,
+        )
+    };
+    let cold = |fate| {
+        send(
+            "COLD_RESTART",
+            "engineer",
+            &request(ENGINEER, STATION, 13),
+            fate,
+        )
+    };
+    [
+        (
+            "operator",
+            operators,
+            operator(),
+            in_short(
+                REJECT,
+                vec![
+                    operate("operator", SECOND, ACCEPT),
+                    operate("master", MASTER, REJECT),
+                ],
+            ),
+        ),
+        (
+            "engineering",
+            engineers,
+            engineering(),
+            in_short(
+                REJECT,
+                vec![
+                    clock("2026-11-23 12:00:00"),
+                    cold(engineer),
+                    clock("2026-11-28 12:00:00"),
+                    cold(REJECT),
+                ],
+            ),
+        ),
+        (
+            "broadcast",
+            centre,
+            broadcast(),
+            in_short(
+                REJECT,
+                vec![
+                    all("master", MASTER, ACCEPT),
+                    all("operator", SECOND, REJECT),
+                ],
+            ),
+        ),
+        (
+            "count",
+            TWO_HOSTS,
+            count(),
+            in_short(
+                REJECT,
+                vec![
+                    counted(&["-A DNP3-COUNT", "--fc 1"], 2),
+                    counted(&["-A DNP3-COUNT", "--fc 13:14"], 1),
+                ],
+            ),
+        ),
+        (
+            "rate-limit",
+            TWO_HOSTS,
+            rate_limit(),
+            in_short(
+                REJECT,
+                vec![
+                    operate("master", MASTER, limited),
+                    send("COLD_RESTART", "master", &restart(), once),
+                    send("COLD_RESTART again", "master", &restart(), REJECT),
+                ],
+            ),
+        ),
+        (
+            "nflog",
+            TWO_HOSTS,
+            nflog(),
+            in_short(
+                refuse_all,
+                vec![
+                    json!({ "do": "listen", "group": 20 }),
+                    send("COLD_RESTART", "master", &restart(), refuse_all),
+                    json!({ "do": "logged", "prefix": "dnp3 refused", "octets": hex(&restart()) }),
+                ],
+            ),
+        ),
+    ]
+    .into_iter()
+    .flat_map(|(name, hosts, all, few)| {
+        [(V4, all), (V6, few)].map(|(families, steps)| Run {
+            families,
+            hosts,
+            ..Run::new(name, steps)
+        })
+    })
+}
+
+fn runs() -> Vec<Run> {
     let many = &[
         (
             "MASTERS",
@@ -1058,23 +1193,9 @@ fn runs() -> Vec<Run> {
         hosts: &[],
         ..Run::new(name, steps)
     };
-    vec![
+    let mut runs: Vec<_> = long_ones().collect();
+    runs.extend([
         Run::new("read-only", read_only()),
-        Run {
-            hosts: operators,
-            ..Run::new("operator", operator())
-        },
-        Run {
-            hosts: engineers,
-            ..Run::new("engineering", engineering())
-        },
-        Run {
-            hosts: centre,
-            ..Run::new("broadcast", broadcast())
-        },
-        Run::new("count", count()),
-        Run::new("rate-limit", rate_limit()),
-        Run::new("nflog", nflog()),
         Run::new("udp", udp()),
         Run {
             hosts: many,
@@ -1113,7 +1234,8 @@ fn runs() -> Vec<Run> {
             wrong: Some("COLD_RESTART behind a READ from master: it arrived"),
             ..Run::new("read-only-weakened", read_only())
         },
-    ]
+    ]);
+    runs
 }
 
 fn folder() -> PathBuf {
