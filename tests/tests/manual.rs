@@ -580,7 +580,7 @@ const EFFECTS: &[Effect] = &[
     effect(MATCH, "--frames any --fc 3:6 --status valid", "operate"),
     effect(MATCH, "--frames any --fc 13:14,19,25:31 -j REJECT",
         "restart read+restart restart-all open_file junk+restart tenth-read probe-05"),
-    effect(MATCH, "--status malformed -j REJECT", "junk+read probe-00 probe-ff"),
+    effect(MATCH, "--status partial,malformed -j REJECT", "junk+read half-read probe-00 probe-ff"),
     effect(MATCH, "--saddr 1 --daddr 65533:65535 --fc 2 -j ACCEPT", "udp-write-to-all"),
     effect(MATCH, "--frames any --daddr 65532:65535 -j DROP", "udp-restart-all"),
     effect(MATCH, "-s 2001:db8:1::10/128 -p tcp -m tcp --dport 20000 -m dnp3 --saddr 1 --daddr 10:20 --fc 0:1,link", "v6-read"),
