@@ -116,6 +116,10 @@ class Master(Peer):
     def integrity(self):
         return self.call(self.runner.integrity_poll())
 
+    def start_integrity(self):
+        """Asks, and does not wait; the answer may be cancelled."""
+        return asyncio.run_coroutine_threadsafe(self.runner.integrity_poll(), self.loop)
+
     def events(self):
         return self.call(self.runner.class_poll())
 
