@@ -133,10 +133,10 @@ fn seeds() -> Result<(Octets, Octets), String> {
             for line in &lines {
                 words.insert([&[number, 0], line.as_bytes()].concat());
             }
-            let rules = lines
+            let mut rules = lines
                 .iter()
                 .filter_map(|line| text::parse(line.split_whitespace(), number).ok());
-            let Some(rule) = rules.last() else { continue };
+            let Some(rule) = rules.next_back() else { continue };
             for (packet, (_, content)) in case.packets.iter().enumerate() {
                 for family in Family::ALL {
                     let built = content.build(Way {
@@ -182,7 +182,7 @@ fn seeds() -> Result<(Octets, Octets), String> {
     }
     // Every name, and a slip in it.
     for name in named() {
-        let slip = name.replacen(|c: char| c == 'e' || c == 'a', "", 1);
+        let slip = name.replacen(['e', 'a'], "", 1);
         for name in [name, slip] {
             for option in ["--fc", "--status", "--daddr", "--frames", "--dir"] {
                 words.insert([&[6, 0], format!("{option} {name}").as_bytes()].concat());

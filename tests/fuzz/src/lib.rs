@@ -11,8 +11,11 @@ pub mod mutate;
 pub mod packets;
 pub mod received;
 
+/// What a target does with an input.
+pub type Target = fn(&[u8]);
+
 /// Every target by its name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("judge", packets::judge_in_pieces),
     ("agree", packets::judges_agree),
     ("laws", packets::laws_hold),

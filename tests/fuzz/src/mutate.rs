@@ -152,7 +152,7 @@ fn frame(random: &mut Random) -> Vec<u8> {
     };
     let mut user_data = vec![0; len];
     let start = [random.of(&[0xC0, 0x40, 0x80, 0x01]), 0xC0];
-    for (octet, value) in user_data.iter_mut().zip(start.into_iter()) {
+    for (octet, value) in user_data.iter_mut().zip(start) {
         *octet = value;
     }
     if let Some(function) = user_data.get_mut(2) {
