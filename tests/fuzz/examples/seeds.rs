@@ -136,7 +136,9 @@ fn seeds() -> Result<(Octets, Octets), String> {
             let mut rules = lines
                 .iter()
                 .filter_map(|line| text::parse(line.split_whitespace(), number).ok());
-            let Some(rule) = rules.next_back() else { continue };
+            let Some(rule) = rules.next_back() else {
+                continue;
+            };
             for (packet, (_, content)) in case.packets.iter().enumerate() {
                 for family in Family::ALL {
                     let built = content.build(Way {
