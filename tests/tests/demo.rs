@@ -38,7 +38,7 @@ fn the_readme_keeps_its_promises() {
 fn a_weaker_policy_is_found_out() {
     let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
     let readme = fs::read_to_string(readme).expect("README.md");
-    let rule = "-m dnp3 --saddr 1 --daddr 10:20 --fc 0,1,2,link -j ACCEPT";
+    let rule = "-m dnp3 --saddr 1 --daddr 10:20 --fc 0,1,2,20,21,23,24,link -j ACCEPT";
     let weaker = readme.replace(rule, &rule.replace("-m dnp3", "-m dnp3 --frames any"));
     assert_ne!(weaker, readme, "the README has the rule");
     let page = Path::new(env!("CARGO_TARGET_TMPDIR")).join("weaker.md");

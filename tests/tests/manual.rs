@@ -593,7 +593,7 @@ const EFFECTS: &[Effect] = &[
     effect("xtables-ext/xt_dnp3.7: CONNECTION TRACKING", "-A DNP3 -p tcp -j REJECT", refused!("write-to-all probe-00")),
     // No DNP3 packet comes back from the chains.
     effect("xtables-ext/xt_dnp3.7: WHAT MUST NOT", "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", ""),
-    effect("xtables-ext/xt_dnp3.7: UDP", "-p udp -m udp --dport 20000 -m dnp3 --saddr 1 --daddr 10:20 --fc 0:2,link -j ACCEPT", "udp-read"),
+    effect("xtables-ext/xt_dnp3.7: UDP", "-p udp -m udp --dport 20000 -m dnp3 --saddr 1 --daddr 10:20 --fc 0:2,20:21,23:24,link -j ACCEPT", "udp-read"),
     effect("xtables-ext/xt_dnp3.7: UDP", "-p udp -m udp --sport 20000 -m dnp3", "udp-response"),
     effect("xtables-ext/xt_dnp3.7: UDP", "-p udp -m multiport --ports 20000 -j REJECT",
         "udp-restart udp-write-to-all udp-restart-all udp-half-read udp-stranger"),
@@ -614,7 +614,7 @@ const EFFECTS: &[Effect] = &[
     effect("claim: ESTABLISHED", "--ctstate NEW -m dnp3 --status none -j ACCEPT", "syn"),
     effect("claim: ESTABLISHED", "-A DNP3 -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN", ""),
     effect("claim: ESTABLISHED", "--status valid -m limit --limit 6/min -j LOG", ""),
-    effect("claim: ESTABLISHED", "-m dnp3 --saddr 1 --daddr 10:20 --fc 0:2,link -j ACCEPT", ""),
+    effect("claim: ESTABLISHED", "-m dnp3 --saddr 1 --daddr 10:20 --fc 0:2,20:21,23:24,link -j ACCEPT", ""),
     effect("claim: ESTABLISHED", "-A DNP3-REPLY -d 192.0.2.10/32 -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --status none", ""),
     effect("claim: ESTABLISHED", "-A DNP3-REPLY -d 192.0.2.10/32 -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --saddr 10:20", ""),
     effect("claim: a restart", "--fc 13:14 -j DROP", "restart restart-all"),

@@ -26,8 +26,8 @@ import yadnp3_peers as yadnp3
 from network import ADDRESS, Gateway, Wire, Wrong, frames, logged, until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-# What an operator's station may do beyond what the README's may; 23 and 24 are how clocks are set.
-OPERATOR = "0:6,20,23,24,link"
+# What an operator's station may do: what the README's may, and control.
+OPERATOR = "0:6,20,21,23,24,link"
 LOG_PREFIX = "dnp3 restart "
 # Milliseconds since 1970 that a clock is set to.
 A_TIME = 1_700_000_000_000
@@ -175,23 +175,6 @@ def connects_and_starts(session):
     if passed["enable unsolicited"] != 1 or passed["write"] < 1 or passed["unsolicited"] < 1:
         raise Wrong(f"{passed} passed")
     session.look()
-
-
-def starts_as_far_as_the_readme_goes(session):
-    """A master of opendnp3 wants unsolicited responses and cannot be told not to. Under a policy that does not
-    let it ask for them it reads, is cut off when it asks, and comes again to ask again."""
-    if re.search(r"--saddr 1 .*--fc 0,1,2,(unsolicited|20)", session.policy):
-        connects_and_starts(session)
-        return
-    starts(session)
-    master = session.master
-    until(lambda: session.refused() >= 3, "three requests refused")
-    passed = session.gateway.passed()
-    if passed["enable unsolicited"] or master.ended("STARTUP_INTEGRITY_POLL")[-1] != "SUCCESS" or \
-            "SUCCESS" in master.ended("ENABLE_UNSOLICITED"):
-        raise Wrong(f"{passed} passed, {master.tasks}")
-    print(f"note {session.name}: opendnp3's master asks for unsolicited responses (20), which this policy "
-          "refuses: it is reset, connects again and asks again, without end", flush=True)
 
 
 def reads_everything_in_fragments(session):
