@@ -17,6 +17,7 @@
     clippy::unwrap_used
 )]
 
+mod builder;
 mod error;
 mod help;
 pub mod names;
@@ -25,7 +26,8 @@ mod parse;
 mod print;
 mod runs;
 
+pub use builder::{parse, Builder};
 pub use error::{Error, Never, Problem};
 pub use help::{help, Help};
-pub use options::{parse, Builder, Opt};
+pub use options::Opt;
 pub use print::{list, save, Listed, Saved};
