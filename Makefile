@@ -20,6 +20,7 @@ help:
 	@echo 'make install-dkms      the sources for DKMS, in place of a module for one kernel; uninstall-dkms'
 	@echo 'make deb               Debian packages in target/deb: xt-dnp3-dkms and iptables-dnp3'
 	@echo 'make test-packages     install, upgrade and remove these in a clean Debian, modules built by DKMS'
+	@echo 'make test-long         churn, hostile rules and worst packets at full length, about half an hour'
 	@echo 'make fuzz              the fuzz targets, for TIME=600 seconds; the figures go to tests/RELIABILITY.md'
 	@echo 'make vm                a shell in the VM, module loaded, extension installed'
 	@echo 'make lint              cargo fmt, cargo clippy, shellcheck'
@@ -51,6 +52,10 @@ deb:
 test-packages:
 	scripts/setup
 	cargo test --package dnp3-tests --test packages_installed -- --nocapture --test-threads=1
+
+test-long:
+	scripts/setup
+	scripts/long
 
 fuzz:
 	scripts/setup extension fuzz
@@ -200,5 +205,5 @@ uninstall-dkms:
 	rm -f $(addprefix $(DESTDIR)$(DKMSDIR)/,$(dkms_sources) dkms.conf)
 	[ ! -d $(DESTDIR)$(DKMSDIR) ] || find $(DESTDIR)$(DKMSDIR) -depth -type d -empty -delete
 
-.PHONY: help demo test test-kernels kmod ext deb test-packages fuzz vm lint setup clean \
+.PHONY: help demo test test-kernels kmod ext deb test-packages test-long fuzz vm lint setup clean \
 	install uninstall $(foreach part,$(parts) dkms,install-$(part) uninstall-$(part))
