@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """Sends the packets of one plan through one variant of iptables, and says what its rules counted.
 
-usage: inject.py PLAN VARIANT FAMILY
+usage: inject.py PLAN VARIANT FAMILY [ROUTE...]
 
 PLAN is a directory that tests/src/vm.rs makes; VARIANT is legacy or nft, FAMILY ipv4 or ipv6. Of it
 this reads
     FAMILY/rules        for iptables-restore
     FAMILY/untracked    source addresses whose fragments are not to be put together
-    FAMILY/ROUTE        packets, one a line, in the order of ROUTES
+    FAMILY/ROUTE        packets, one a line, in the order of ROUTES or as they are named
 
     tun HEX                             an IP packet, written to a tun device
     gso KIND HEADER SIZE START OFFSET HEX   the same with a virtio_net_hdr before it
@@ -22,7 +22,10 @@ The network namespace is new and ours:
 
     tun and tap devices -----------> [ INPUT  10.0.0.1   fd00::1 ]
                                      [ FORWARD ----------------- ] --> sink  10.1.0.0/16, fd01::/64
-    raw and UDP sockets -----------> [ OUTPUT ------------------ ] --> sink
+    raw and UDP sockets, and TEE --> [ OUTPUT ------------------ ] --> sink
+    tap device, port of a bridge --> [ FORWARD ----------------- ] --> another port of it
+
+The route `user` is taken by another of us, in a user namespace.
 
 Every packet of the plan is dropped at the end of its hook. Printed are lines
     count VARIANT FAMILY ROUTE CHAIN PACKETS:OCTETS...
@@ -40,7 +43,9 @@ import subprocess
 import sys
 import time
 
-ROUTES = ("input", "output", "forward", "paged", "merged", "listed")
+ROUTES = (
+    "input", "output", "forward", "paged", "copied", "bridged", "tagged", "merged", "listed", "user",
+)
 SECONDS = 20
 MTU = 65535
 # More than the largest packet of a plan.
@@ -75,6 +80,8 @@ DEVICES = {
     MERGE: IFF_TAP | IFF_NAPI,
     LIST: IFF_TAP | IFF_NAPI,
 }
+# Those that the route `user` needs.
+USERS = ("tun", "gso")
 
 
 def run(*command, **options):
@@ -151,29 +158,31 @@ class Merger:
 
 
 class Network:
-    def __init__(self, family, plan):
+    def __init__(self, family, plan, names):
         self.family = family
         run("mount", "-t", "sysfs", "sysfs", "/sys")
-        self.devices = {name: open_device(name, flags) for name, flags in DEVICES.items()}
+        self.devices = {name: open_device(name, DEVICES[name]) for name in names}
         lines = ["link set lo up", "link add sink type veth peer name drain"]
         big = f"gso_max_size {BIG}" if HAS_BIG else ""
         lines += [f"link set {name} mtu {MTU} {big} up" for name in ("sink", "drain")]
-        lines += [f"link set {name} address {MAC}" for name in ("pages", MERGE, LIST)]
-        lines += [f"link set {name} up" for name in DEVICES]
+        lines += [f"link set {name} address {MAC}" for name in names if DEVICES[name] & IFF_TAP]
+        lines += [f"link set {name} up" for name in names]
         lines += ["addr add 10.0.0.1/32 dev lo", "addr add fd00::1/128 dev lo"]
         lines += [f"route add {to} dev sink initcwnd 1000" for to in ("10.1.0.0/16", "fd01::/64")]
         run("ip", "-batch", "-", input="\n".join(lines))
         put("/proc/sys/net/ipv4/ip_forward", "1")
         put("/proc/sys/net/ipv6/conf/all/forwarding", "1")
         put("/proc/sys/net/ipv4/tcp_timestamps", "0")
-        for name in ("all", *DEVICES):
+        for name in ("all", *names):
             put(f"/proc/sys/net/ipv4/conf/{name}/rp_filter", "0")
-        run("ethtool", "-K", LIST, "rx-gro-list", "on")
         if HAS_BIG:
+            set_ipv4_max_size("sink", IFLA_GSO_IPV4_MAX_SIZE)
+        if LIST in names:
+            run("ethtool", "-K", LIST, "rx-gro-list", "on")
+        if MERGE in names and HAS_BIG:
             run("ethtool", "-K", MERGE, "rx-udp-gro-forwarding", "on")
             run("ip", "link", "set", MERGE, "gro_max_size", str(BIG))
             set_ipv4_max_size(MERGE, IFLA_GRO_IPV4_MAX_SIZE)
-            set_ipv4_max_size("sink", IFLA_GSO_IPV4_MAX_SIZE)
         # Before the defragmentation, which leaves untracked packets alone.
         with open(f"{plan}/{family}/untracked", encoding="ascii") as stream:
             addresses = ", ".join(stream.read().split())
@@ -195,9 +204,23 @@ class Network:
         raw.setsockopt(socket.IPPROTO_IPV6, IPV6_HDRINCL, 1)
         return raw
 
-    def begin(self, route):
-        if route == "forward":
-            # From here on every sk_buff is cloned.
+    def begin(self, route, tables):
+        if route == "copied":
+            # Of each packet the copy only, which is sent anew.
+            to = {"ipv4": "10.1.255.1", "ipv6": "fd01::ffff"}[self.family]
+            for target in (("TEE", "--gateway", to), ("DROP",)):
+                run(tables.command, *"-t mangle -A PREROUTING -i pages -j".split(), *target)
+        elif route == "bridged":
+            # The frames' destination is no longer ours. The other port has nobody behind it.
+            lines = ["link set pages address 02:00:00:00:00:03"]
+            lines += ["link add bridge type bridge", "link add beyond type dummy"]
+            lines += [f"link set {name} master bridge" for name in ("pages", "beyond")]
+            lines += [f"link set {name} mtu {MTU} up" for name in ("beyond", "bridge")]
+            run("ip", "-batch", "-", input="\n".join(lines))
+        elif route == "tagged":
+            put("/proc/sys/net/bridge/bridge-nf-filter-vlan-tagged", "1")
+        elif route == "forward":
+            # From here on every sk_buff of theirs is cloned.
             self.listeners = [listen(name) for name in ("tun", "gso")]
         elif route == "merged":
             self.merger = Merger(MERGE, self.devices[MERGE])
@@ -326,24 +349,29 @@ def check_listing(tables, fault):
 
 
 def main():
-    plan, variant, family = sys.argv[1:]
+    plan, variant, family, *routes = sys.argv[1:]
 
     def fault(words):
         print("fault", variant, family, words)
 
     began = time.monotonic()
-    network = Network(family, plan)
+    # An unprivileged user is given no tap with page fragments.
+    network = Network(family, plan, USERS if routes else DEVICES)
     tables = Tables(variant, family)
     tables.restore(f"{plan}/{family}/rules")
     restored = time.monotonic()
     times = []
-    for route in ROUTES:
+    for route in routes or ROUTES:
         with open(f"{plan}/{family}/{route}", encoding="ascii") as stream:
             lines = stream.read().splitlines()
         if not lines:
             continue
         start = time.monotonic()
-        network.begin(route)
+        if route == "user" and not routes:
+            sys.stdout.flush()
+            run("unshare", "--user", "--map-root-user", "--net", "--mount", *sys.orig_argv, route)
+            continue
+        network.begin(route, tables)
         for line in lines:
             try:
                 network.send(line)
@@ -356,7 +384,8 @@ def main():
                 print("count", variant, family, route, chain, *words)
         times.append(f"{route} {sent - start:.1f} {time.monotonic() - sent:.1f}")
     start = time.monotonic()
-    check_listing(tables, fault)
+    if not routes:
+        check_listing(tables, fault)
     times.append(f"listing {time.monotonic() - start:.1f}")
     print("time", variant, family, f"restore {restored - began:.1f},", ", ".join(times))
 

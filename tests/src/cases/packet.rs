@@ -11,6 +11,10 @@
 //! output    OUTPUT   raw socket                  linear; with `segment` a TCP or UDP socket's own
 //! forward   FORWARD  tun, a packet socket reads  cloned
 //! paged     FORWARD  tap, NAPI, one iovec a page payload in page fragments, cut where one likes
+//! copied    OUTPUT   the same, sent on by TEE     a copy that shares its page fragments with another
+//! bridged   FORWARD  the same, over a bridge     payload in page fragments
+//! tagged    FORWARD  the same, with a VLAN tag   payload in page fragments
+//! user      INPUT    tun in a user namespace     as by `input`
 //! merged    FORWARD  tap, NAPI, GRO              `segment` only: merged by the kernel
 //! listed    FORWARD  tap, NAPI, GRO by list      `segment` only: a list of sk_buffs
 //! ```
@@ -83,17 +87,25 @@ pub enum Route {
     Output,
     Forward,
     Paged,
+    Copied,
+    Bridged,
+    Tagged,
+    User,
     Merged,
     Listed,
 }
 
 impl Route {
-    /// All, in the order in which the guest takes them.
-    pub const ALL: [Route; 6] = [
+    /// All.
+    pub const ALL: [Route; 10] = [
         Route::Input,
         Route::Output,
         Route::Forward,
         Route::Paged,
+        Route::Copied,
+        Route::Bridged,
+        Route::Tagged,
+        Route::User,
         Route::Merged,
         Route::Listed,
     ];
@@ -105,9 +117,26 @@ impl Route {
             Route::Output => "output",
             Route::Forward => "forward",
             Route::Paged => "paged",
+            Route::Copied => "copied",
+            Route::Bridged => "bridged",
+            Route::Tagged => "tagged",
+            Route::User => "user",
             Route::Merged => "merged",
             Route::Listed => "listed",
         }
+    }
+
+    /// Whether the packets end at the guest itself.
+    fn is_local(self) -> bool {
+        matches!(self, Route::Input | Route::User)
+    }
+
+    /// Whether packets are written as a linear part and page fragments.
+    pub(crate) fn is_paged(self) -> bool {
+        matches!(
+            self,
+            Route::Paged | Route::Copied | Route::Bridged | Route::Tagged
+        )
     }
 }
 
@@ -294,14 +323,14 @@ impl Path {
 
     pub(crate) fn destination_v4(self) -> Ipv4Addr {
         match self.route {
-            Route::Input => Ipv4Addr::new(10, 0, 0, 1),
+            route if route.is_local() => Ipv4Addr::new(10, 0, 0, 1),
             _ => Ipv4Addr::new(10, 1, 0, 1),
         }
     }
 
     pub(crate) fn destination_v6(self) -> Ipv6Addr {
         match self.route {
-            Route::Input => Ipv6Addr::new(0xFD00, 0, 0, 0, 0, 0, 0, 1),
+            route if route.is_local() => Ipv6Addr::new(0xFD00, 0, 0, 0, 0, 0, 0, 1),
             _ => Ipv6Addr::new(0xFD01, 0, 0, 0, 0, 0, 0, 1),
         }
     }
@@ -416,18 +445,17 @@ impl Content {
 
     /// The packet on a route; `None` when that route cannot carry it.
     pub fn build(&self, path: Path) -> Option<Built> {
-        if self.unreassembled && path.route == Route::Input && path.family == Family::V4 {
+        if self.unreassembled && path.route.is_local() && path.family == Family::V4 {
             // The kernel puts IPv4 fragments together in front of INPUT, with or without us.
             return None;
         }
         match (path.route, self.segment) {
-            (Route::Input | Route::Output | Route::Forward | Route::Paged, None) => {
-                self.build_plain(path)
-            }
-            (Route::Input | Route::Forward, Some(segment)) => Some(self.build_gso(path, segment)),
-            (Route::Output, Some(segment)) => self.build_socket(path, segment),
             (Route::Merged | Route::Listed, Some(segment)) => self.build_merged(path, segment),
-            (Route::Paged, Some(_)) | (Route::Merged | Route::Listed, None) => None,
+            (Route::Merged | Route::Listed, None) => None,
+            (_, None) => self.build_plain(path),
+            (Route::Output, Some(segment)) => self.build_socket(path, segment),
+            (route, Some(_)) if route.is_paged() => None,
+            (_, Some(segment)) => Some(self.build_gso(path, segment)),
         }
     }
 
@@ -521,7 +549,9 @@ impl Content {
                 octets.extend(&self.padding);
                 Some(match path.route {
                     Route::Output => Wire::Raw(octets),
-                    Route::Paged => Wire::Pages(paged(path, &octets, payload, &self.pages)?),
+                    route if route.is_paged() => {
+                        Wire::Pages(paged(path, &octets, payload, &self.pages)?)
+                    }
                     _ => Wire::Tun(octets),
                 })
             })
@@ -755,7 +785,7 @@ pub(crate) fn paged(
     pages: &[i64],
 ) -> Option<Vec<Vec<u8>>> {
     let frame = ethernet(path, packet);
-    let payload = (payload + ETHERNET_HEADER).min(frame.len());
+    let payload = (payload + frame.len() - packet.len()).min(frame.len());
     let length = frame.len() - payload;
     let mut cuts: Vec<usize> = if !pages.is_empty() {
         let at =
@@ -782,13 +812,19 @@ pub(crate) fn paged(
 }
 
 const ETHERNET_HEADER: usize = 14;
+/// IEEE 802.1Q: VLAN 20.
+const VLAN_TAG: [u8; 4] = [0x81, 0x00, 0, 20];
 
 fn ethernet(path: Path, packet: &[u8]) -> Vec<u8> {
+    let tag: &[u8] = match path.route {
+        Route::Tagged => &VLAN_TAG,
+        _ => &[],
+    };
     let ether_type: [u8; 2] = match path.family {
         Family::V4 => [0x08, 0x00],
         Family::V6 => [0x86, 0xDD],
     };
-    [&TAP[..], &PEER, &ether_type, packet].concat()
+    [&TAP[..], &PEER, tag, &ether_type, packet].concat()
 }
 
 fn headers(path: Path, transport: usize, end: usize, fragment: Fragment, segment: u16) -> Headers {
