@@ -249,7 +249,12 @@ fn case(file: &str, value: toml::Value) -> Result<Case, String> {
                 })?;
             }
         }
-        packets.push((name, content));
+        packets.extend(
+            content
+                .each_split()
+                .into_iter()
+                .map(|content| (name.clone(), content)),
+        );
     }
     let known = |named: Vec<Named>| match named
         .iter()
@@ -434,6 +439,11 @@ mod tests {
                 "cut = {",
                 "cut = { flags = \"X\",",
                 ["packet `cut`: ", "`X` (allowed: FSRPAUEC)"],
+            ),
+            (
+                "cut = {",
+                "cut = { split = 3,",
+                ["packet `cut`: ", "allowed are 1 and 2"],
             ),
             (
                 "cut = {",

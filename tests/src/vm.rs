@@ -95,11 +95,12 @@ impl Table {
             let rules = arrivals.first()?.matches.len();
             let names = (0..rules)
                 .map(|rule| {
-                    let names: Vec<_> = arrivals
+                    let mut names: Vec<_> = arrivals
                         .iter()
                         .filter(|arrival| arrival.matches[rule])
                         .map(|arrival| arrival.name)
                         .collect();
+                    names.dedup();
                     names.join(" ")
                 })
                 .collect();

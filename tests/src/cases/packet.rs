@@ -177,6 +177,7 @@ pub struct Details {
     pub unreassembled: bool,
     pub padding: Option<String>,
     pub pages: Vec<i64>,
+    pub split: Option<usize>,
     pub segment: Option<u16>,
 }
 
@@ -197,6 +198,7 @@ pub struct Content {
     unreassembled: bool,
     padding: Vec<u8>,
     pages: Vec<i64>,
+    split: Option<usize>,
     segment: Option<u16>,
 }
 
@@ -365,6 +367,7 @@ impl Details {
             unreassembled: self.unreassembled,
             padding: optional("padding", &self.padding)?,
             pages: self.pages.clone(),
+            split: self.split,
             segment: self.segment,
         };
         for (key, value) in [
@@ -390,6 +393,11 @@ impl Details {
             || content.unreassembled && content.untracked().is_none()
         {
             return Err("reversed and unreassembled need fragments".into());
+        }
+        if content.split.is_some_and(|cuts| !(1..=2).contains(&cuts))
+            || content.split.is_some() && !content.pages.is_empty()
+        {
+            return Err("split: allowed are 1 and 2, and no pages beside it".into());
         }
         if content.segment == Some(0) {
             return Err("segment: allowed are 1 to 65535".into());
@@ -435,6 +443,28 @@ impl Content {
             Some((key, _)) => Err(key),
             None => Ok(()),
         }
+    }
+
+    /// The packet itself, or where there is `split` one for each way to cut its payload into page fragments.
+    pub fn each_split(&self) -> Vec<Content> {
+        let ends = 0..self.payload.len();
+        let cuts: Vec<Vec<usize>> = match self.split {
+            None => return vec![self.clone()],
+            Some(1) => ends.map(|at| vec![at]).collect(),
+            Some(_) => ends
+                .clone()
+                .flat_map(|first| (first + 1..ends.end).map(move |second| vec![first, second]))
+                .collect(),
+        };
+        cuts.into_iter()
+            .map(|cuts| Content {
+                pages: cuts
+                    .iter()
+                    .filter_map(|at| i64::try_from(*at).ok())
+                    .collect(),
+                ..self.clone()
+            })
+            .collect()
     }
 
     /// Whether its fragments are not to be put together, if it comes in fragments.
