@@ -6,6 +6,7 @@
 pub mod blobs;
 pub mod captures;
 pub mod cases;
+pub mod changing;
 pub mod frames;
 pub mod generate;
 pub mod naive;
@@ -13,5 +14,6 @@ pub mod odd;
 pub mod packages;
 pub mod receivers;
 pub mod replay;
+pub mod sequences;
 pub mod vectors;
 pub mod vm;
