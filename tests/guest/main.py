@@ -55,6 +55,10 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(cpus.qsize()) as pool:
         for job, done in pool.map(lambda job: run(*job), jobs):
             report(job, done)
+    # It wants two CPUs.
+    command = ["unshare", "--net", *python("changing.py", plan)]
+    changing = subprocess.run(command, capture_output=True, text=True, check=False)
+    report(("pages", "changing"), changing)
     # Alone, when all else is gone.
     alone = subprocess.run(python("module.py"), capture_output=True, text=True, check=False)
     report(("module", "life"), alone)

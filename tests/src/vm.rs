@@ -24,6 +24,7 @@ use std::process::Command;
 use crate::blobs::Blob;
 use crate::cases::expected::{arrivals, counters, Counter};
 use crate::cases::{Case, Family, Path, Protocol, Route, Variant, Wire};
+use crate::changing;
 
 /// Chains in a group.
 const GROUP: usize = 16;
@@ -296,6 +297,7 @@ pub fn write_plan(directory: &FilePath, tables: &[Table], blobs: &[Blob]) -> io:
         .map(|number| blob_line(blobs, number))
         .collect();
     fs::write(directory.join("blobs"), lines)?;
+    fs::write(directory.join("changing"), changing::plan())?;
     for table in tables {
         let directory = directory.join(table.family.name());
         fs::create_dir_all(&directory)?;

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use dnp3_tests::blobs::{self, Blob};
 use dnp3_tests::cases::expected::Counter;
-use dnp3_tests::cases::{self, Family, Route, Variant};
+use dnp3_tests::cases::{self, Family, Protocol, Route, Variant};
 use dnp3_tests::vm::{self, Outcome, Table};
 use dnp3_tests::{captures, replay};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -329,14 +329,24 @@ fn variants_and_families() -> impl Iterator<Item = (Variant, Family)> {
 
 /// The guest's jobs.
 fn jobs() -> Vec<(&'static str, &'static str)> {
-    let mut jobs = vec![("rules", "blobs"), ("module", "life")];
+    let mut jobs = vec![
+        ("rules", "blobs"),
+        ("pages", "changing"),
+        ("module", "life"),
+    ];
     jobs.extend(variants_and_families().map(|(variant, family)| (variant.name(), family.name())));
     jobs
 }
 
-/// The checks of tests/guest/blobs.py and module.py.
+/// The checks of tests/guest/blobs.py, changing.py and module.py.
 fn checks() -> Vec<String> {
     let mut checks = vec!["log-is-rate-limited".into(), "namespaces-let-go".into()];
+    for protocol in Protocol::ALL {
+        for family in Family::ALL {
+            let (protocol, family) = (protocol.name(), family.name());
+            checks.push(format!("contents-change-{protocol}-{family}"));
+        }
+    }
     for (variant, family) in variants_and_families() {
         for check in [
             "a-rule-loads-it",
