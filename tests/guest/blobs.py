@@ -38,12 +38,13 @@ INV_PROTO = 0x40
 IP6T_F_PROTO = 0x01
 
 NETLINK_NETFILTER = 12
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_CREATE = 0x1, 0x4, 0x400
-NLMSG_ERROR = 2
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_CREATE = 0x1, 0x4, 0x300, 0x400
+NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLA_F_NESTED = 0x8000
 BATCH_BEGIN, BATCH_END = 16, 17
 NFNL_SUBSYS_NFTABLES = 10
-NEWTABLE, NEWCHAIN, NEWRULE = 0, 3, 6
+NEWTABLE, NEWCHAIN, NEWRULE, DELRULE, GETOBJ = 0, 3, 6, 8, 19
+NFT_OBJECT_COUNTER = 1
 RULE_COMPAT_F_INV = 2
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -86,8 +87,12 @@ class Legacy:
         offsets = (header + len(match), header + len(match) + len(target))
         return ip + struct.pack("=IHHI", 0, *offsets, 0) + pad + bytes(16) + match + target
 
-    def replace(self, octets, protocol, inverted, flagged):
-        match = struct.pack("=H29sB", 32 + len(octets), b"dnp3", 0) + octets
+    def replace(self, *rule, **match):
+        self.socket.setsockopt(self.level, SO_SET_REPLACE, self.table(*rule, **match))
+
+    def table(self, octets, protocol, inverted, flagged=True, name=b"dnp3", revision=0):
+        """What setsockopt takes. The kernel writes the old counters to `self.counters`."""
+        match = struct.pack("=H29sB", 32 + len(octets), name, revision) + octets
         accept = struct.pack("=H29sBixxxx", 40, b"", 0, -NF_ACCEPT - 1)
         error = struct.pack("=H29sB30sxx", 64, b"ERROR", 0, b"ERROR")
         rule = self.entry(match, accept, protocol, inverted, flagged)
@@ -101,13 +106,13 @@ class Legacy:
         begins = [offset.get(hook, (0, 0))[0] for hook in range(5)]
         policies = [offset.get(hook, (0, 0))[1] for hook in range(5)]
         old = self.count()
-        counters = ctypes.create_string_buffer(16 * old)
+        self.counters = ctypes.create_string_buffer(16 * old)
         hooks = 1 << INPUT | 1 << FORWARD | 1 << OUTPUT
         table = struct.pack(
             "=32sIII5I5IIQ", b"filter", hooks, 5, len(entries), *begins, *policies,
-            old, ctypes.addressof(counters),
+            old, ctypes.addressof(self.counters),
         )
-        self.socket.setsockopt(self.level, SO_SET_REPLACE, table + entries)
+        return table + entries
 
     def count(self):
         """How many entries the table has, whose counters the kernel wants to give back."""
@@ -144,26 +149,78 @@ class Nft:
         kind |= NFNL_SUBSYS_NFTABLES << 8
         return struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body
 
-    def batch(self, messages):
+    def send(self, messages):
         def frame(kind):
             body = struct.pack("!BBH", 0, 0, NFNL_SUBSYS_NFTABLES)
             return struct.pack("=IHHII", 20, kind, NLM_F_REQUEST, 0, 0) + body
 
         self.socket.send(frame(BATCH_BEGIN) + b"".join(messages) + frame(BATCH_END))
+
+    def errors(self, messages):
+        """What the kernel says of each; it does nothing at all unless all are zero."""
+        self.send(messages)
+        errors = []
         for _ in messages:
             kind, error = struct.unpack_from("=4xH10xi", self.socket.recv(65536))
-            if kind != NLMSG_ERROR or error:
-                raise OSError(-error, os.strerror(-error))
+            if kind != NLMSG_ERROR:
+                raise OSError(errno.EPROTO, f"an answer of type {kind}")
+            errors.append(-error)
+        return errors
 
-    def replace(self, octets, protocol, inverted, flagged):
-        match = [(1, b"dnp3\0"), (2, struct.pack("!I", 0)), (3, octets)]
-        expression = [(1, b"match\0"), (2, match)]
-        attributes = [(1, b"t\0"), (2, b"c\0"), (4, [(1, expression)])]
+    def batch(self, messages):
+        for error in self.errors(messages):
+            if error:
+                raise OSError(error, os.strerror(error))
+
+    def counters(self, table):
+        """The packets that each named counter of a table has counted."""
+        request = bytearray(self.message(GETOBJ, (1, table + b"\0")))
+        struct.pack_into("=H", request, 6, NLM_F_REQUEST | NLM_F_DUMP)
+        self.socket.send(request)
+        packets = {}
+        while True:
+            answer = self.socket.recv(65536)
+            while answer:
+                size, kind = struct.unpack_from("=IH", answer)
+                if kind == NLMSG_DONE:
+                    return packets
+                if kind == NLMSG_ERROR:
+                    raise OSError(-struct.unpack_from("=16xi", answer)[0], "no counters")
+                found = self.attributes(answer[20:size])
+                counter = self.attributes(found[4])
+                packets[found[2].rstrip(b"\0").decode()] = int.from_bytes(counter[2], "big")
+                answer = answer[size:]
+
+    @staticmethod
+    def attributes(octets):
+        """Netlink's attributes by their types."""
+        found = {}
+        while octets:
+            size, kind = struct.unpack_from("=HH", octets)
+            found[kind & ~NLA_F_NESTED] = octets[4:size]
+            octets = octets[size + -size % 4 :]
+        return found
+
+    @staticmethod
+    def count(name):
+        """The expression that counts by a named counter."""
+        what = struct.pack("!I", NFT_OBJECT_COUNTER)
+        return [(1, b"objref\0"), (2, [(1, what), (2, name + b"\0")])]
+
+    def replace(self, *rule, **match):
+        self.batch([self.rule(*rule, **match)])
+
+    def rule(self, octets, protocol, inverted, _flagged=True, name=b"dnp3", revision=0,
+             table=b"t", chain=b"c", more=()):
+        """The message for a rule with the match, and MORE expressions behind that."""
+        match = [(1, name + b"\0"), (2, struct.pack("!I", revision)), (3, octets)]
+        expressions = [(1, [(1, b"match\0"), (2, match)]), *((1, one) for one in more)]
+        attributes = [(1, table + b"\0"), (2, chain + b"\0"), (4, expressions)]
         if protocol or inverted:
             flags = RULE_COMPAT_F_INV if inverted else 0
             compat = [(1, struct.pack("!I", protocol)), (2, struct.pack("!I", flags))]
             attributes.append((5, compat))
-        self.batch([self.message(NEWRULE, *attributes)])
+        return self.message(NEWRULE, *attributes)
 
 
 class Log:

@@ -149,7 +149,7 @@ fn place(member: &str) -> Option<(usize, usize)> {
 }
 
 /// The octets of a rule, as the header has them.
-fn octets(rule: &Rule) -> [u8; SIZE] {
+pub fn octets(rule: &Rule) -> [u8; SIZE] {
     let ranges = |list: &[Range]| -> Vec<u8> {
         list.iter()
             .flat_map(|range| [range.min, range.max])
