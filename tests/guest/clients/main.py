@@ -166,13 +166,13 @@ def connects_and_starts(session):
     """The master reads all, clears the outstation's restart indication, and has it report by itself."""
     starts(session)
     master, outstation = session.master, session.outstation
-    master.wait(lambda: master.ended("ENABLE_UNSOLICITED"), "the end of the start")
+    master.wait(lambda: "SUCCESS" in master.ended("ENABLE_UNSOLICITED"), "the end of the start")
     outstation.wait(lambda: True in outstation.confirms, "the first report confirmed")
     if master.ended("STARTUP_INTEGRITY_POLL")[-1] != "SUCCESS" or \
-            master.ended("ENABLE_UNSOLICITED") != ["SUCCESS"]:
+            master.ended("ENABLE_UNSOLICITED")[-1] != "SUCCESS":
         raise Wrong(f"{master.tasks}")
     passed = session.gateway.passed()
-    if passed["enable unsolicited"] != 1 or passed["write"] < 1 or passed["unsolicited"] < 1:
+    if passed["enable unsolicited"] < 1 or passed["write"] < 1 or passed["unsolicited"] < 1:
         raise Wrong(f"{passed} passed")
     session.look()
 

@@ -27,7 +27,7 @@ import subprocess
 import threading
 import time
 
-SECONDS = 20
+SECONDS = 60
 BETWEEN = 0.05
 PORT = 20000
 MSS = 1460

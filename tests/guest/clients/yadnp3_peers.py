@@ -165,9 +165,10 @@ class Master(Peer):
         config.master.disableUnsolOnStartup = False
         config.master.timeSyncMode = getattr(dnp3.TimeSyncMode, time_sync)
         config.master.responseTimeout = dnp3.TimeDuration.Seconds(response_timeout)
-        # Nothing is tried again by itself within a test.
-        config.master.taskRetryPeriod = dnp3.TimeDuration.Seconds(3600)
-        config.master.maxTaskRetryPeriod = dnp3.TimeDuration.Seconds(3600)
+        # By TCP nothing is tried again by itself within a test. By UDP what comes before the outstation listens
+        # is lost, and so is what comes while it opens its socket anew, because a report of its had found nobody.
+        again = dnp3.TimeDuration.Seconds(3600 if udp_local is None else 1)
+        config.master.taskRetryPeriod = config.master.maxTaskRetryPeriod = again
         self.events = self.keep(self.event_handler())
         self.master = channel.AddMaster(
             "master", self.events, self.keep(self.application()), config)
