@@ -63,11 +63,12 @@ class Legacy:
     each a header, its matches, its target.
     """
 
-    def __init__(self, family):
+    def __init__(self, family, load=True):
         self.is_v4 = family == "ipv4"
-        # Where the tables are modules, it is iptables that has them loaded.
-        command = "iptables-legacy" if self.is_v4 else "ip6tables-legacy"
-        subprocess.run([command, "-S"], stdout=subprocess.DEVNULL, check=True)
+        if load:
+            # Where the tables are modules, it is iptables that has them loaded.
+            command = "iptables-legacy" if self.is_v4 else "ip6tables-legacy"
+            subprocess.run([command, "-S"], stdout=subprocess.DEVNULL, check=True)
         self.level = SOL_IP if self.is_v4 else SOL_IPV6
         self.socket = socket.socket(
             socket.AF_INET if self.is_v4 else socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW
@@ -211,10 +212,10 @@ class Nft:
         self.batch([self.rule(*rule, **match)])
 
     def rule(self, octets, protocol, inverted, _flagged=True, name=b"dnp3", revision=0,
-             table=b"t", chain=b"c", more=()):
-        """The message for a rule with the match, and MORE expressions behind that."""
+             table=b"t", chain=b"c", before=(), more=()):
+        """The message for a rule with the match, with expressions BEFORE it and MORE behind."""
         match = [(1, name + b"\0"), (2, struct.pack("!I", revision)), (3, octets)]
-        expressions = [(1, [(1, b"match\0"), (2, match)]), *((1, one) for one in more)]
+        expressions = [(1, one) for one in (*before, [(1, b"match\0"), (2, match)], *more)]
         attributes = [(1, table + b"\0"), (2, chain + b"\0"), (4, expressions)]
         if protocol or inverted:
             flags = RULE_COMPAT_F_INV if inverted else 0

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Rule sets that are replaced, network namespaces that come and go, a module that is loaded and unloaded, on
+//! two CPUs with packets flowing: no packet goes uncounted or is judged otherwise, no report by the kernel, nothing
+//! that it does not give back; and the module can be unloaded when no rule refers to it, and not before.
+//!
+//! `DNP3_TESTS_LONG` is set by `scripts/long churn`; with `XT_DNP3_KERNEL=debug` kmemleak looks for leaks.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use dnp3_core::packet::Octets;
+use dnp3_core::rule::{frames, option, protocol, status};
+use dnp3_core::{Headers, Rule, Verdict};
+use dnp3_tests::{blobs, generate, vectors, vm};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+/// Rules that come and go.
+const RULES: usize = 64;
+const PAYLOADS: usize = 32;
+const KINDS: [&str; 4] = ["legacy-ipv4", "legacy-ipv6", "nft-ipv4", "nft-ipv6"];
+
+/// How often each is done.
+struct Counts {
+    replacements: u64,
+    namespaces: u64,
+    loads: u64,
+    packets: u64,
+    /// Octets that the kernel may hold more of in the end than in the beginning. What it holds goes up and down
+    /// by some hundreds of thousands; the more is done, the smaller a leak is seen.
+    kept: u64,
+    seconds: u32,
+}
+
+fn counts() -> Counts {
+    let is_debug = std::env::var("XT_DNP3_KERNEL").is_ok_and(|kernel| kernel == "debug");
+    let is_long = std::env::var_os("DNP3_TESTS_LONG").is_some();
+    let (share, seconds) = match (is_long, is_debug) {
+        (true, false) => (100, 3600),
+        (true, true) => (10, 3600),
+        (false, _) => (1, 300),
+    };
+    Counts {
+        replacements: 200 * share,
+        namespaces: 10 * share,
+        loads: 2 * share,
+        packets: 10_000 * share,
+        kept: 2 << 20,
+        seconds,
+    }
+}
+
+/// Takes valid packets.
+fn valid() -> Rule {
+    Rule {
+        set: option::STATUS | option::FRAMES,
+        frames: frames::ANY,
+        status: status::VALID,
+        ..Rule::default()
+    }
+}
+
+/// Whether `core` says that a payload, as a UDP datagram, is valid.
+fn is_valid(payload: &[u8]) -> bool {
+    let length = u16::try_from(8 + payload.len()).expect("a UDP datagram");
+    let mut octets = vec![0; 8];
+    octets[4..6].copy_from_slice(&length.to_be_bytes());
+    octets.extend(payload);
+    let headers = Headers {
+        end: octets.len() as u32,
+        protocol: protocol::UDP,
+        ..Headers::default()
+    };
+    dnp3_core::judge(&valid(), &Octets(&octets), &headers) == Verdict::Match
+}
+
+fn hex(octets: &[u8]) -> String {
+    let mut digits = String::new();
+    for octet in octets {
+        write!(digits, "{octet:02x}").expect("a string takes everything");
+    }
+    digits
+}
+
+fn write_plan(plan: &Path, counts: &Counts) {
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[5; 32]);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let rules: String = (0..RULES)
+        .map(|number| {
+            let rule = generate::rule()
+                .new_tree(&mut runner)
+                .expect("a rule")
+                .current();
+            let protocol = [protocol::TCP, protocol::UDP][number % 2];
+            rule.check(protocol, false)
+                .expect("a rule that the kernel takes");
+            format!("{protocol} {}\n", hex(&blobs::octets(&rule)))
+        })
+        .collect();
+    let mut payloads: Vec<Vec<u8>> = vectors::ALL
+        .iter()
+        .map(|(_, frame)| frame.to_vec())
+        .collect();
+    // In fragments, and more than a page.
+    payloads.push(vectors::READ.repeat(200));
+    payloads.push([vectors::READ.repeat(200), vec![0]].concat());
+    let case = generate::case(generate::udp());
+    while payloads.len() < PAYLOADS {
+        let payload = case
+            .new_tree(&mut runner)
+            .expect("a case")
+            .current()
+            .payload();
+        if !payload.is_empty() {
+            payloads.push(payload);
+        }
+    }
+    let payloads: String = payloads
+        .iter()
+        .map(|payload| format!("{} {}\n", u8::from(is_valid(payload)), hex(payload)))
+        .collect();
+    let Counts {
+        replacements,
+        namespaces,
+        loads,
+        packets,
+        ..
+    } = counts;
+    // The first run is small.
+    let numbers = format!("200 10 2 10000\n{replacements} {namespaces} {loads} {packets}\n");
+    fs::create_dir_all(plan).expect("a directory for the plan");
+    for (file, text) in [
+        ("rules", rules),
+        ("valid", hex(&blobs::octets(&valid())) + "\n"),
+        ("payloads", payloads),
+        ("numbers", numbers),
+    ] {
+        fs::write(plan.join(file), text).expect("the plan is written");
+    }
+}
+
+#[test]
+fn rules_namespaces_and_the_module_come_and_go_while_packets_flow() {
+    let counts = counts();
+    let plan = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("churn-{}", std::process::id()));
+    write_plan(&plan, &counts);
+    let output = vm::run(&plan, "python3 guest/churn.py plan", 2, counts.seconds);
+    fs::remove_dir_all(&plan).expect("the plan was there");
+    let said = output.unwrap_or_else(|error| panic!("{error}"));
+
+    let mut counted: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
+    let mut times = Vec::new();
+    let mut kept = None;
+    let mut leaks = None;
+    let mut sent = BTreeMap::new();
+    for line in said.lines() {
+        let words: Vec<_> = line.split(' ').collect();
+        let number = |word: &str| word.parse::<u64>().unwrap_or_else(|_| panic!("{line}"));
+        match words[..] {
+            ["count", kind, place, all, valid] => {
+                counted.insert((kind, place), (number(all), number(valid)));
+            }
+            ["life", what, count, seconds] => times.push(format!("{count} {what} in {seconds} s")),
+            ["kept", before, after] => kept = Some((number(before), number(after))),
+            ["leaks", count] => leaks = Some(number(count)),
+            [what @ ("tcp" | "datagrams"), count] => {
+                sent.insert(what, number(count));
+            }
+            _ => panic!("unexpected: {line}"),
+        }
+    }
+    let (before, after) = kept.expect("the kernel's memory");
+    println!(
+        "churn: - kernel {}: {}; {} datagrams through OUTPUT and INPUT and {} pieces of a TCP stream, each judged by up to 36 rules; \
+         memory that the kernel holds: {} KiB before, {} KiB after{}",
+        std::env::var("XT_DNP3_KERNEL").unwrap_or_else(|_| "rust".into()),
+        times.join(", "),
+        sent["datagrams"],
+        sent["tcp"],
+        before / 1024,
+        after / 1024,
+        leaks.map_or_else(String::new, |leaks| format!("; kmemleak: {leaks} objects")),
+    );
+    for kind in KINDS {
+        let (all, valid) = counted[&(kind, "sent")];
+        assert!(0 < valid && valid < all, "{said}");
+        for hook in ["output", "input"] {
+            assert_eq!(
+                counted[&(kind, hook)],
+                (all, valid),
+                "{kind}, {hook}:\n{said}"
+            );
+        }
+    }
+    assert!(
+        sent["datagrams"] >= counts.packets && sent["tcp"] > 0,
+        "{said}"
+    );
+    assert!(after < before + counts.kept, "{said}");
+    assert_eq!(leaks.unwrap_or(0), 0, "{said}");
+}
