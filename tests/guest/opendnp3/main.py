@@ -7,8 +7,9 @@ usage: main.py PLAN
 Each sequence has a connection of its own, and each packet is a segment of its own: the next is sent when
 the outstation's host has acknowledged the last one. A reset ends the sequence. PLAN has lines
     rule POLICY TARGET OPTIONS...           a rule of a policy's, by its place; what no rule takes is rejected
-    sequence NUMBER POLICY PACKET...        a packet is hexadecimal, with "/urgent" behind it for URG, and with
-                                            "/awaited" where an answer is awaited before the next
+    sequence NUMBER POLICY PACKET...        a packet is hexadecimal, with "/urgent" behind it for URG, "/awaited" where
+                                            an answer is awaited before the next, and "/last" where it is not
+                                            sent until the outstation has read all that came before
 Printed are
     heard NUMBER ACCEPTED EVENT...          how many packets were acknowledged, and in its order what the outstation
                                             did: EVENT is one of
@@ -198,10 +199,12 @@ class Outstation:
             connection.setblocking(False)
             speech = Speech(connection)
             for accepted, packet in enumerate(packets):
-                if not speech.send(packet):
-                    # It has what was acknowledged, and will get no more.
+                if "last" in packet[1]:
+                    # An answer that finds nobody there any more would else make it close the connection
+                    # with something unread.
                     port = connection.getsockname()[1]
-                    until(lambda: self.has_read(port), "all that was accepted read by the outstation")
+                    speech.wait(lambda: self.has_read(port), "all that was accepted read by the outstation")
+                if not speech.send(*packet):
                     return accepted, speech.answers
             connection.shutdown(socket.SHUT_WR)
             # The outstation closes the connection when it has come to its end.
@@ -255,16 +258,15 @@ class Speech:
                     self.ended = True
                     self.poll.unregister(self.connection)
 
-    def send(self, packet):
+    def send(self, octets, how):
         """Whether it was acknowledged; if not, it was answered by a reset."""
-        octets, urgent, awaited = packet
         before = len(self.answers)
         try:
-            sent = self.connection.send(octets, socket.MSG_OOB if urgent else 0)
+            sent = self.connection.send(octets, socket.MSG_OOB if "urgent" in how else 0)
             if sent != len(octets):
                 raise Wrong(f"{sent} octets of {len(octets)} sent")
             self.wait(lambda: not self.unacknowledged(), "an acknowledgement or a reset")
-            if awaited:
+            if "awaited" in how:
                 self.wait(lambda: len(self.answers) > before, "an answer")
         except ConnectionResetError:
             return False
@@ -308,8 +310,8 @@ def read(plan):
             else:
                 number, policy, *packets = words
                 sequences.append((number, int(policy), [
-                    (bytes.fromhex(octets), how == "urgent", how == "awaited")
-                    for octets, _, how in (packet.partition("/") for packet in packets)]))
+                    (bytes.fromhex(octets), how)
+                    for octets, *how in (packet.split("/") for packet in packets)]))
     return rules, sequences
 
 
