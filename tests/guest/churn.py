@@ -4,8 +4,8 @@
 
 usage: churn.py PLAN
 
-PLAN/numbers has REPLACEMENTS NAMESPACES LOADS PACKETS, once for a first run, after which the kernel has what it
-keeps, and once for the run that counts. PLAN/rules has a line `PROTOCOL HEX` for each rule that comes and goes, PLAN/valid the
+PLAN/numbers has lines REPLACEMENTS NAMESPACES LOADS PACKETS: one for a first run, after which the kernel has what it
+keeps, and one for each run that counts. PLAN/rules has a line `PROTOCOL HEX` for each rule that comes and goes, PLAN/valid the
 one that takes valid packets, PLAN/payloads lines `1 HEX` for payloads that are valid and `0 HEX` for others.
 
     [ CPU 0: this ]                        [ CPU 1: traffic ]
@@ -15,7 +15,7 @@ one that takes valid packets, PLAN/payloads lines `1 HEX` for payloads that are 
 Each set of rules counts all datagrams and all valid ones, so that in the end no packet may be missing. Printed are
     count KIND HOOK DATAGRAMS VALID      what the rules counted, and below `sent` what was sent
     life WHAT TIMES SECONDS              how often that was done
-    kept BEFORE AFTER                    octets of memory that the kernel does not give back
+    kept OCTETS...                       memory that the kernel does not give back: before, and after each run
     leaks NUMBER                         what kmemleak found, where the kernel has it
 """
 
@@ -370,6 +370,7 @@ class Churn:
         self.timed("packets", packets, traffic.stop)
         self.replaced(bare=True)
         words = traffic.words
+        self.say("run")
         for name, kind in self.kinds.items():
             counted = [new - old for new, old in zip(kind.totals(), before[name])]
             at = traffic.ALL_4 if name.endswith("4") else traffic.ALL_6
@@ -404,7 +405,7 @@ def main():
     # So that large datagrams come in fragments; and none is lost for want of a place to wait.
     subprocess.run(["ip", "link", "set", "lo", "mtu", "1500", "up"], check=True)
     put("/proc/sys/net/core/netdev_max_backlog", "1000000")
-    first, counts = (list(map(int, line)) for line in read(plan, "numbers"))
+    first, *runs = (list(map(int, line)) for line in read(plan, "numbers"))
     # As it begins, the module is not there.
     module.unload()
     churn = Churn(plan)
@@ -414,9 +415,11 @@ def main():
     has_kmemleak = os.path.exists(KMEMLEAK)
     if has_kmemleak:
         put(KMEMLEAK, "clear")
-    before = kept()
-    churn.run(*counts)
-    churn.say("kept", before, kept())
+    held = [kept()]
+    for run in runs:
+        churn.run(*run)
+        held.append(kept())
+    churn.say("kept", *held)
     if has_kmemleak:
         end = time.monotonic() + AGE
         until("the clock stands", lambda: time.monotonic() > end)
