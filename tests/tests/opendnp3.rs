@@ -95,7 +95,7 @@ const POLICIES: [Policy; 5] = [
 const NONE: usize = POLICIES.len() - 1;
 
 impl Policy {
-    /// The rules, for `core`. No rule of ours has an inverted or another protocol.
+    /// The rules, for `core`, as iptables takes them behind `-p tcp`.
     fn parsed(&self) -> Vec<(bool, Option<Rule>)> {
         let rule = |options: &str| {
             text::parse(options.split_whitespace(), 6)
