@@ -35,9 +35,9 @@ BATCH = 64
 FEW = 4
 NFPROTO_INET, NFPROTO_ARP, NFPROTO_BRIDGE, NFPROTO_NETDEV = 1, 3, 7, 5
 MATCH = 112
-# Of struct ipt_replace: hooks and number of entries, then the offsets. What lies between and behind is
-# sizes, which the kernel would allocate, and an address of ours.
-SAFE = (range(32, 40), range(44, 84))
+# Of struct ipt_replace: hooks and the low half of the number of entries, then the offsets. The rest is
+# sizes, for which the kernel would take all the memory there is, and an address of ours.
+SAFE = (range(32, 38), range(44, 84))
 REPLACE = 96
 EBT_SO_SET_ENTRIES = 128
 EBT_ENTRY, EBT_NOPROTO, EBT_ACCEPT = 1, 2, -1

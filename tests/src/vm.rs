@@ -523,7 +523,8 @@ pub fn run(plan: &FilePath, command: &str, cpus: u32, seconds: u32) -> Result<St
         return Ok(said);
     }
     let errors = String::from_utf8_lossy(&output.stderr);
-    let last: Vec<_> = said.lines().rev().take(5).collect();
+    let cut = |line: &str| line.chars().take(200).collect::<String>();
+    let last: Vec<_> = said.lines().rev().take(5).map(cut).collect();
     Err(format!(
         "scripts/vm: {}\n{errors}\nits last lines were: {last:?}",
         output.status

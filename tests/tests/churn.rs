@@ -43,7 +43,7 @@ fn counts() -> Counts {
     let is_long = std::env::var_os("DNP3_TESTS_LONG").is_some();
     let (share, seconds) = match (is_long, is_debug) {
         (true, false) => (100, 3600),
-        (true, true) => (10, 3600),
+        (true, true) => (5, 3600),
         (false, _) => (1, 300),
     };
     Counts {

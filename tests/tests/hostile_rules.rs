@@ -38,8 +38,8 @@ fn counts() -> (usize, usize) {
     let is_debug = std::env::var("XT_DNP3_KERNEL").is_ok_and(|kernel| kernel == "debug");
     match (std::env::var_os("DNP3_TESTS_LONG").is_some(), is_debug) {
         (false, _) => (2_000, 500),
-        (true, false) => (100_000, 50_000),
-        (true, true) => (10_000, 5_000),
+        (true, false) => (30_000, 20_000),
+        (true, true) => (5_000, 2_000),
     }
 }
 
