@@ -471,15 +471,19 @@ class Run:
 
     # UDP.
 
+    def datagram_socket(self, host):
+        if host not in self.datagrams:
+            with self.network.within(host):
+                sock = socket.socket(AF[self.family], socket.SOCK_DGRAM)
+            sock.bind((self.address[host], PORT))
+            self.datagrams[host] = sock
+        return self.datagrams[host]
+
     def do_datagram(self, step):
         """A datagram from port 20000 to port 20000."""
         who, to, fate = step["from"], step["to"], step["fate"]
         for host in (who, to):
-            if host not in self.datagrams:
-                with self.network.within(host):
-                    sock = socket.socket(AF[self.family], socket.SOCK_DGRAM)
-                sock.bind((self.address[host], PORT))
-                self.datagrams[host] = sock
+            self.datagram_socket(host)
         before = self.before()
         octets = bytes.fromhex(step["octets"])
         self.datagrams[who].sendto(octets, (self.address[to], PORT))
@@ -494,6 +498,30 @@ class Run:
         if receiver.recv(65536) != octets:
             raise Wrong("something else arrived")
         self.judge(step, before)
+
+    def do_closed(self, step):
+        """A datagram comes to the chain of the bridge family, which drops it; the hosts know each other."""
+        # Of all that comes to the chain, neighbour discovery for one, only this is UDP.
+        rule = ("nft", "insert", "rule", "bridge", "dnp3", "forward", "meta", "l4proto", "udp")
+        self.network.exec(self.where, *rule, "counter")
+        receiver = self.datagram_socket(step["to"])
+        sender = self.datagram_socket(step["from"])
+        sender.sendto(bytes.fromhex(step["octets"]), (self.address[step["to"]], PORT))
+
+        def counted():
+            if ready(receiver):
+                raise Wrong("it crossed the bridge")
+            listed = self.network.exec(self.where, "nft", "list", "table", "bridge", "dnp3")
+            return "udp counter packets 1 " in listed
+
+        until("the bridge's chain counts it", counted)
+        # Were it not dropped there, this one would come to the other end behind it.
+        self.network.exec(self.where, "nft", "delete", "table", "bridge", "dnp3")
+        sender.sendto(b"behind it", (self.address[step["to"]], PORT))
+        if not ready(receiver, SECONDS):
+            raise Wrong("nothing passes without the chain either")
+        if receiver.recv(65536) != b"behind it":
+            raise Wrong("it crossed the bridge")
 
     # What stands around the rules.
 

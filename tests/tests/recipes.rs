@@ -875,10 +875,20 @@ fn bridge_with_address() -> Vec<Value> {
     ]
 }
 
-fn bridge_refuses() -> Vec<Value> {
-    let hide = "/proc/sys/net/bridge/bridge-nf-filter-vlan-tagged";
+/// A bridge whose packets iptables does not see, and cannot be made to see: `hide` names the switch that stays
+/// as it is. A policy of iptables' alone would stop nothing there.
+fn bridge_refuses(hide: &str) -> Vec<Value> {
+    let fails = format!("cannot set /proc/sys/net/bridge/{hide} to 1");
+    let hidden = format!("/proc/sys/net/bridge/{hide}");
+    let cross = |what| datagram(what, "master", &restart(), Passes(&[]));
+    let mut closed = cross("COLD_RESTART over a bridge that cannot be filtered");
+    closed["do"] = "closed".into();
     vec![
-        json!({ "do": "load", "hide": hide, "fails": "cannot set /proc/sys/net/bridge/bridge-nf-filter-vlan-tagged to 1" }),
+        switch("net/bridge/bridge-nf-call-iptables", 0),
+        switch("net/bridge/bridge-nf-call-ip6tables", 0),
+        cross("COLD_RESTART over a bridge without rules"),
+        json!({ "do": "load", "hide": hidden, "fails": fails }),
+        closed,
     ]
 }
 
@@ -1211,7 +1221,29 @@ fn runs() -> Vec<Run> {
             tagged: true,
             ..on_bridge("bridge-tagged-with-address", V4, bridge_with_address())
         },
-        on_bridge("bridge-refuses", BOTH, bridge_refuses()),
+        on_bridge(
+            "bridge-refuses",
+            BOTH,
+            bridge_refuses("bridge-nf-call-iptables"),
+        ),
+        Run {
+            tagged: true,
+            ..on_bridge(
+                "bridge-refuses-tagged",
+                BOTH,
+                bridge_refuses("bridge-nf-filter-vlan-tagged"),
+            )
+        },
+        // That it can fail: a bridge that is not closed first.
+        Run {
+            change: Some(("bridge_chain drop", "bridge_chain accept")),
+            wrong: Some("bridge that cannot be filtered from master: it crossed the bridge"),
+            ..on_bridge(
+                "bridge-refuses-open",
+                V4,
+                bridge_refuses("bridge-nf-call-iptables"),
+            )
+        },
         Run {
             families: V4,
             ..on_host("old-dnp3fw", "old-dnp3fw", old_dnp3fw())

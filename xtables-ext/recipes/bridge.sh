@@ -3,10 +3,13 @@
 # The read-and-write policy on a transparent bridge, for frames with and without a VLAN tag.
 #
 # On a bridge iptables sees what br_netfilter shows it, and by itself that is nothing: this recipe
-# switches it on, for IPv4, IPv6 and what is tagged, and refuses to go on where that fails. Put it where the
-# switches are set at boot as well (sysctl.d is read before br_netfilter is there: have the module in
-# modules-load.d). What it never shows is not IP: other protocols, two tags, 802.1ad. An nftables chain drops
-# those. Needs `nft` beside iptables.
+# switches it on, for IPv4, IPv6 and what is tagged, and refuses to go on where that fails. What it never shows
+# is not IP: other protocols, two tags, 802.1ad. A chain of nftables' bridge family drops those. The same chain
+# keeps the bridge closed until all else is done: without br_netfilter iptables' policies mean nothing here.
+# Needs `nft` beside iptables.
+#
+# For the next boot save three things: the rules of both families (iptables-save and ip6tables-save), the
+# chain (`nft list table bridge dnp3`), and the switches; README.md says where.
 set -eu
 iptables=${iptables:-iptables}          # or ip6tables
 MASTER_PORT=${MASTER_PORT:-eth0}        # the bridge's port to the master
@@ -20,7 +23,28 @@ case $iptables in
 *) icmp=icmp other=ip6tables${iptables##*iptables} ;;
 esac
 
-# Closed first, for both families, since the bridge carries both: whatever fails below leaves it closed.
+# The bridge's own chain, with this policy and these rules. In one step: it is never half of the one and half
+# of the other.
+bridge_chain() {
+	nft -f - <<RULES
+table bridge dnp3
+delete table bridge dnp3
+table bridge dnp3 {
+	chain forward {
+		type filter hook forward priority -300; policy $1;
+		$2
+	}
+}
+RULES
+}
+
+# Closed first, whatever the frame: what fails below leaves it closed. iptables cannot do that, for it may see
+# nothing yet.
+if ! bridge_chain drop ""; then
+	echo "${0##*/}: cannot close the bridge by nft: nothing is changed, and it forwards what it did before" >&2
+	exit 1
+fi
+# Both families, since the bridge carries both.
 $iptables -P FORWARD DROP
 $other -P FORWARD DROP
 
@@ -32,18 +56,6 @@ for switch in call-iptables call-ip6tables filter-vlan-tagged; do
 		exit 1
 	fi
 done
-# What iptables never sees. One table, loaded as a whole.
-nft -f - <<RULES
-table bridge dnp3 {
-	chain forward {
-		type filter hook forward priority -300; policy accept;
-		ether type { ip, ip6, arp } accept
-		ether type vlan vlan type { ip, ip6, arp } accept
-		iifname { "$MASTER_PORT", "$RTU_PORT" } drop
-		oifname { "$MASTER_PORT", "$RTU_PORT" } drop
-	}
-}
-RULES
 
 $iptables -N DNP3
 $iptables -N DNP3-REPLY
@@ -76,3 +88,10 @@ $iptables -A DNP3-REPLY -p tcp -d "$MASTER" -m conntrack --ctstate ESTABLISHED -
 $iptables -A DNP3-REPLY -p tcp -d "$MASTER" -m conntrack --ctstate ESTABLISHED \
 	-m dnp3 --dir outstation --saddr "$RTU_ADDRS" --daddr "$MASTER_ADDR" --fc responses,link,cont -j ACCEPT
 $iptables -A DNP3-REPLY -p tcp -j REJECT --reject-with tcp-reset
+
+# All is in place. Open to what iptables sees; between the two ports nothing else passes.
+bridge_chain accept "
+		ether type { ip, ip6, arp } accept
+		ether type vlan vlan type { ip, ip6, arp } accept
+		iifname { \"$MASTER_PORT\", \"$RTU_PORT\" } drop
+		oifname { \"$MASTER_PORT\", \"$RTU_PORT\" } drop"
