@@ -269,6 +269,16 @@ fn examples() -> Result<Vec<Example>, String> {
     for block in &others {
         examples.push(example(block, &policy.lines.join("\n"))?);
     }
+    // Somebody who types in all of them, from the first to the last.
+    let every = Block {
+        place: IN_PAGE_ORDER.to_string(),
+        section: String::new(),
+        lines: (policy.lines.iter())
+            .chain(others.iter().flat_map(|block| &block.lines))
+            .cloned()
+            .collect(),
+    };
+    examples.push(example(&every, "")?);
     for (claim, script) in CLAIMS {
         let block = Block {
             place: claim.to_string(),
@@ -302,6 +312,7 @@ const CLAIMS: [(&str, &str); 3] = [
 ];
 
 const THE_POLICY: &str = "xtables-ext/xt_dnp3.7: THE POLICY";
+const IN_PAGE_ORDER: &str = "xtables-ext/xt_dnp3.7: all in page order";
 
 /// The dnp3 rules of a script, as iptables-save must show them: chain, and the match.
 fn saved_matches(line: &str) -> Result<Option<(String, String)>, String> {
@@ -360,6 +371,9 @@ enum Kind {
     Loose,
     Udp,
     TcpV6,
+    /// The same where a READ and its RESPONSE have passed, so that conntrack has seen both ways.
+    TcpLater,
+    UdpLater,
 }
 
 /// A packet that is sent through an example's rules, in a connection of its own.
@@ -373,15 +387,29 @@ struct Shot {
     payload: Vec<u8>,
 }
 
+fn request(to: u16, user_data: &[u8]) -> Vec<u8> {
+    frame(control::MASTER_DATA, to, 1, user_data)
+}
+
+fn answer(user_data: &[u8]) -> Vec<u8> {
+    frame(control::OUTSTATION_DATA, 1, 10, user_data)
+}
+
+fn read_request() -> Vec<u8> {
+    request(10, &[0xC0, 0xC0, 1, 60, 2, 6])
+}
+
+fn read_response() -> Vec<u8> {
+    answer(&[0xC0, 0xC0, 129, 0, 0])
+}
+
 fn shots() -> Vec<Shot> {
-    use Kind::{Loose, Syn, Tcp, TcpV6, Udp};
+    use Kind::{Loose, Syn, Tcp, TcpLater, TcpV6, Udp, UdpLater};
     use Side::{East, West};
-    let request = |to, user_data: &[u8]| frame(control::MASTER_DATA, to, 1, user_data);
-    let answer = |user_data: &[u8]| frame(control::OUTSTATION_DATA, 1, 10, user_data);
-    let read = request(10, &[0xC0, 0xC0, 1, 60, 2, 6]);
+    let read = read_request();
     let write = request(10, &[0xC0, 0xC0, 2, 80, 1, 0, 7, 7, 0]);
     let restart = request(10, &[0xC0, 0xC0, 13]);
-    let response = answer(&[0xC0, 0xC0, 129, 0, 0]);
+    let response = read_response();
     let mut shots = Vec::new();
     let mut shot = |name, kind, from, west, behind, payload| {
         shots.push(Shot {
@@ -451,6 +479,12 @@ fn shots() -> Vec<Shot> {
     shot("udp-stranger", Udp, West, STRANGER, 0, read.clone());
     shot("udp-response", Udp, East, MASTER, 0, response);
 
+    shot("read-later", TcpLater, West, MASTER, 0, read.clone());
+    shot("restart-later", TcpLater, West, MASTER, 0, restart.clone());
+    shot("udp-read-later", UdpLater, West, MASTER, 0, read.clone());
+    let again = restart.clone();
+    shot("udp-restart-later", UdpLater, West, MASTER, 0, again);
+
     shot("v6-read", TcpV6, West, MASTER, 0, read);
     shot("v6-restart", TcpV6, West, MASTER, 0, restart);
     shots
@@ -473,14 +507,12 @@ impl Shot {
             Side::East => ISN[0] + 1,
         };
         let ip = match self.kind {
-            Kind::Tcp | Kind::Syn | Kind::Loose | Kind::Udp => {
-                PacketBuilder::ipv4(ends[0], ends[1], 64)
-            }
             Kind::TcpV6 => PacketBuilder::ipv6(ends_v6[0], ends_v6[1], 64),
+            _ => PacketBuilder::ipv4(ends[0], ends[1], 64),
         };
         let mut octets = Vec::new();
         match self.kind {
-            Kind::Udp => ip.udp(ports[0], ports[1]).write(&mut octets, payload),
+            Kind::Udp | Kind::UdpLater => ip.udp(ports[0], ports[1]).write(&mut octets, payload),
             _ => {
                 let mut tcp = ip.tcp(ports[0], ports[1], seq, 64000);
                 for flag in flags.chars() {
@@ -506,7 +538,11 @@ impl Shot {
             return false;
         };
         let any = |words: &str| lines.iter().any(|line| line.contains(words));
+        if example.name == IN_PAGE_ORDER {
+            return self.kind != Kind::TcpV6;
+        }
         match self.kind {
+            Kind::TcpLater | Kind::UdpLater => false,
             Kind::Udp => any("-p udp"),
             Kind::TcpV6 => any("ip6tables") && any("-p tcp"),
             _ => !any("-p udp") && !any("ip6tables"),
@@ -514,15 +550,26 @@ impl Shot {
     }
 
     fn plan(&self, number: usize) -> Value {
-        let opening = match self.kind {
-            Kind::Tcp | Kind::TcpV6 => vec![
+        let mut opening = match self.kind {
+            Kind::Tcp | Kind::TcpLater | Kind::TcpV6 => vec![
                 self.packet(number, Side::West, "S", ISN[0], &[]),
                 self.packet(number, Side::East, "SA", ISN[1], &[]),
                 self.packet(number, Side::West, "A", ISN[0] + 1, &[]),
             ],
-            Kind::Syn | Kind::Loose | Kind::Udp => vec![],
+            Kind::Syn | Kind::Loose | Kind::Udp | Kind::UdpLater => vec![],
         };
-        let isn = ISN[usize::from(self.from == Side::East)];
+        let mut isn = ISN[usize::from(self.from == Side::East)];
+        if let Kind::TcpLater | Kind::UdpLater = self.kind {
+            let (read, response) = (read_request(), read_response());
+            opening.push(self.packet(number, Side::West, "PA", ISN[0] + 1, &read));
+            opening.push(self.packet(number, Side::East, "PA", ISN[1] + 1, &response));
+            let sent = if self.from == Side::East {
+                response
+            } else {
+                read
+            };
+            isn += u32::try_from(sent.len()).expect("a short frame");
+        }
         let (flags, seq) = match self.kind {
             Kind::Syn => ("S", isn),
             _ if self.payload.is_empty() => ("A", isn + 1),
@@ -593,10 +640,19 @@ const EFFECTS: &[Effect] = &[
     effect("xtables-ext/xt_dnp3.7: CONNECTION TRACKING", "-A DNP3 -p tcp -j REJECT", refused!("write-to-all probe-00")),
     // No DNP3 packet comes back from the chains.
     effect("xtables-ext/xt_dnp3.7: WHAT MUST NOT", "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", ""),
-    effect("xtables-ext/xt_dnp3.7: UDP", "-p udp -m udp --dport 20000 -m dnp3 --saddr 1 --daddr 10:20 --fc 0:2,20:21,23:24,link -j ACCEPT", "udp-read"),
-    effect("xtables-ext/xt_dnp3.7: UDP", "-p udp -m udp --sport 20000 -m dnp3", "udp-response"),
-    effect("xtables-ext/xt_dnp3.7: UDP", "-p udp -m multiport --ports 20000 -j REJECT",
-        "udp-restart udp-write-to-all udp-restart-all udp-half-read udp-stranger"),
+    effect(IN_PAGE_ORDER, "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", ""),
+    effect(IN_PAGE_ORDER, "-A DNP3 -m conntrack --ctstate INVALID -j DROP", "midstream stranger"),
+    effect(IN_PAGE_ORDER, "-A DNP3 -s 192.0.2.10/32 -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --saddr 1 --daddr 10:20",
+        "confirm read write link read-later"),
+    effect(IN_PAGE_ORDER, "--daddr 65533:65535 --fc 2 -j ACCEPT", "write-to-all"),
+    effect(IN_PAGE_ORDER, "-m dnp3 --status malformed -m u32", "probe-00"),
+    effect(IN_PAGE_ORDER, "--status valid -m limit --limit 6/min -j LOG", "restart read+restart restart-all restart-later"),
+    effect(IN_PAGE_ORDER, "-A DNP3 -p tcp -j REJECT", refused!("restart-later")),
+    effect("xtables-ext/xt_dnp3.7", "-A DNP3-UDP -s 192.0.2.10/32 -p udp -m dnp3 --saddr 1 --daddr 10:20 --fc 0:2,20:21,23:24,link -j ACCEPT",
+        "udp-read udp-read-later"),
+    effect("xtables-ext/xt_dnp3.7", "-A DNP3-UDP-REPLY -d 192.0.2.10/32 -p udp -m dnp3", "udp-response"),
+    effect("xtables-ext/xt_dnp3.7", "-A DNP3-UDP -p udp -j DROP",
+        "udp-restart udp-write-to-all udp-restart-all udp-half-read udp-stranger udp-restart-later"),
     effect("xtables-ext/xt_dnp3.7", "--ctstate NEW -m dnp3 --status none -j ACCEPT", "syn"),
     effect("xtables-ext/xt_dnp3.7", "-A DNP3 -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN", "ack"),
     effect("xtables-ext/xt_dnp3.7", "--status valid -m limit --limit 6/min -j LOG", "restart read+restart restart-all"),
@@ -933,6 +989,7 @@ fn both_policies_are_one() {
                 };
                 *one == variant
                     && example.name.starts_with(begins)
+                    && example.name != IN_PAGE_ORDER
                     && lines.iter().any(|line| line == "iptables -P FORWARD DROP")
             });
             match (found.next(), found.next()) {
