@@ -150,6 +150,7 @@ install-man:
 	for page in $(pages); do \
 		$(INSTALL) -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/ || exit; \
 	done
+	sed -i 's|=[^ ]*/\(dnp3\\-firewall \)|=$(subst -,\\-,$(SBINDIR))/\1|' $(DESTDIR)$(MANDIR)/man8/dnp3-firewall.8
 
 uninstall-man:
 	rm -f $(foreach page,$(pages),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))

@@ -722,6 +722,52 @@ def a_lost_extension_closes():
         away.rename(EXTENSION)
 
 
+SCRIPT = pathlib.Path("/usr/sbin/dnp3-firewall")
+
+
+@contextlib.contextmanager
+def without_the_script():
+    away = SCRIPT.with_suffix(".away")
+    SCRIPT.rename(away)
+    try:
+        yield
+    finally:
+        away.rename(SCRIPT)
+
+
+@contextlib.contextmanager
+def without_the_sandbox():
+    """As on a system on which it cannot be made: systemd fails with 226/NAMESPACE."""
+    drop_in = pathlib.Path(f"/run/systemd/system/{UNIT}.d/50-sandbox.conf")
+    drop_in.parent.mkdir(parents=True)
+    drop_in.write_text("[Service]\nInaccessiblePaths=/nowhere\n")
+    must("systemctl", "daemon-reload")
+    try:
+        yield
+    finally:
+        drop_in.unlink()
+        drop_in.parent.rmdir()
+        must("systemctl", "daemon-reload")
+
+
+def what_systemd_cannot_run_closes():
+    for broken, result in ((without_the_script, "203"), (without_the_sandbox, "226")):
+        as_booted()
+        with broken():
+            fails("systemctl", "start", UNIT)
+            state(UNIT, "failed")
+            same("exit status", show(UNIT, "ExecMainStatus"), [result])
+            closed()
+        must("systemctl", "start", UNIT)
+        # What somebody opens, stopping closes.
+        as_booted()
+        with broken():
+            must("systemctl", "stop", UNIT)
+            closed()
+        must("systemctl", "reset-failed", UNIT)
+    silent()
+
+
 def netfilter_persistent_with_the_drop_in():
     must("systemctl", "stop", UNIT)
     must("systemctl", "start", PERSISTENT)
@@ -732,6 +778,11 @@ def netfilter_persistent_with_the_drop_in():
     with edited("/etc/iptables/rules.v4", text):
         fails("systemctl", "restart", PERSISTENT)
         said(f"/etc/iptables/rules.v4 line {number}:", "256", unit=PERSISTENT)
+        state(PERSISTENT, "failed")
+        closed()
+    as_booted()
+    with without_the_script():
+        fails("systemctl", "restart", PERSISTENT)
         state(PERSISTENT, "failed")
         closed()
     # Stopping it with FLUSH_ON_STOP sets ACCEPT everywhere.
@@ -809,6 +860,7 @@ WHOLE = [
     a_wrong_configuration_closes,
     rescue_rules,
     a_lost_extension_closes,
+    what_systemd_cannot_run_closes,
     a_bridge_is_closed,
     iptables_itself_fails,
 ]

@@ -114,7 +114,7 @@ fn make_install_and_uninstall() -> Outcome {
     let release = release.trim();
     let xtlibdir = succeed(Command::new("pkg-config").args(["--variable=xtlibdir", "xtables"]))?;
     let xtlibdir = xtlibdir.trim().trim_start_matches('/');
-    for prefix in ["/usr/local", "/usr", "/opt/dnp3"] {
+    for prefix in ["/usr/local", "/usr", "/opt/dnp3-gateway"] {
         let destination = scratch(&format!("install{}", prefix.replace('/', "-")))?;
         let run = |target: &str| {
             let mut command = make();
@@ -158,9 +158,12 @@ fn make_install_and_uninstall() -> Outcome {
         for (file, calls) in [
             ("lib/systemd/system/dnp3-firewall.service", 3),
             ("share/doc/xt_dnp3/boot/netfilter-persistent.conf", 3),
+            ("share/man/man8/dnp3-firewall.8", 3),
         ] {
-            let text = read(destination.join(below).join(file))?;
-            assert_eq!(text.matches("/dnp3-firewall ").count(), calls, "{file}");
+            // The page writes \- for each hyphen.
+            let text = read(destination.join(below).join(file))?.replace("\\-", "-");
+            let ours = |line: &&str| line.starts_with("Exec") && line.contains("/dnp3-firewall ");
+            assert_eq!(text.lines().filter(ours).count(), calls, "{file}");
             assert_eq!(text.matches(&script).count(), calls, "{file}: {script}");
         }
         let header = read(
