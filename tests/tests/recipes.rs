@@ -699,7 +699,25 @@ fn nflog() -> Vec<Value> {
         json!({ "do": "logged", "prefix": "dnp3 refused", "octets": hex(&elsewhere) }),
         open("stranger", refuse),
         json!({ "do": "logged", "prefix": "dnp3 refused", "octets": "" }),
+        // One that nobody has seen begin may be anybody's: it is refused, and uses up no limit of controls.
+        send("READ", "master", &read(), ACCEPT),
+        json!({ "do": "forget" }),
+        send(
+            "OPERATE in a forgotten connection",
+            "master",
+            &operate,
+            refuse,
+        ),
+        json!({ "do": "logged", "prefix": "dnp3 refused", "octets": hex(&operate) }),
     ]);
+    steps.extend(
+        [
+            ("-A DNP3", "\"dnp3 control\"", 2),
+            ("-A DNP3-REFUSE", "\"dnp3 malformed\"", 3),
+            ("-A DNP3-REFUSE", "\"dnp3 refused\"", 5),
+        ]
+        .map(|(chain, prefix, packets)| counted(&[chain, "-m limit", prefix], packets)),
+    );
     steps
 }
 

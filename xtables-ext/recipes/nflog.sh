@@ -4,8 +4,8 @@
 # `tcpdump -i nflog:20 -w FILE`, on the gateway. The prefix says why. The policy lets reads, writes and
 # controls pass.
 #
-# NFLOG goes on to the next rule, so it stands before the verdict; nobody need listen. A limit keeps a
-# flood from filling the disk.
+# NFLOG goes on to the next rule, so it stands before the verdict; nobody need listen. Each of its rules has a
+# limit of its own, behind all else, which keeps a flood from filling the disk; what is over it has no record.
 set -eu
 iptables=${iptables:-iptables}          # or ip6tables
 MASTER=${MASTER:-192.0.2.10}            # the master's host
@@ -31,8 +31,11 @@ $iptables -A DNP3 -m conntrack --ctstate INVALID -j DROP
 $iptables -A DNP3 -p tcp --syn -s "$MASTER" -m conntrack --ctstate NEW -m dnp3 --status none -j ACCEPT
 # Bare ACKs, FIN and RST hold no frame, so that no test of frames matches them.
 $iptables -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none -j ACCEPT
-# Before the ACCEPT, because this may well pass.
-$iptables -A DNP3 -p tcp -m dnp3 --status valid --frames any --fc control -j NFLOG --nflog-group "$GROUP" --nflog-prefix "dnp3 control"
+# Before the ACCEPT, because this may well pass. Of the master's own connection: what others send is refused, and
+# must not use up this limit.
+$iptables -A DNP3 -p tcp -s "$MASTER" -m conntrack --ctstate ESTABLISHED \
+	-m dnp3 --status valid --frames any --fc control \
+	-m limit --limit 10/second --limit-burst 100 -j NFLOG --nflog-group "$GROUP" --nflog-prefix "dnp3 control"
 $iptables -A DNP3 -p tcp -s "$MASTER" -m conntrack --ctstate ESTABLISHED \
 	-m dnp3 --dir master --saddr "$MASTER_ADDR" --daddr "$RTU_ADDRS" --fc confirm,read,write,control,link -j ACCEPT
 $iptables -A DNP3 -p tcp -j DNP3-REFUSE
