@@ -112,11 +112,16 @@
 -p tcp -m dnp3 --fc read,write;-p tcp -m dnp3 --fc 1:2;OK
 -p tcp -m dnp3 --fc confirm,select,operate,direct_operate,direct_operate_nr;-p tcp -m dnp3 --fc 0,3:6;OK
 -p tcp -m dnp3 --fc COLD_RESTART,Warm-Restart;-p tcp -m dnp3 --fc 13:14;OK
--p tcp -m dnp3 --fc immed_freeze,freeze-clear,freeze_at_time_nr;-p tcp -m dnp3 --fc 7,9,12;OK
+-p tcp -m dnp3 --fc immed_freeze,freeze_clear,freeze-at-time-nr;-p tcp -m dnp3 --fc 7,9,12;OK
+-p tcp -m dnp3 --fc immed_freeze_nr,freeze_clear_nr,freeze_at_time;-p tcp -m dnp3 --fc 8,10:11;OK
+-p tcp -m dnp3 --fc freeze_at_time_nr;-p tcp -m dnp3 --fc 12;OK
 -p tcp -m dnp3 --fc initialize_data,start_appl,stop_appl,save_config;-p tcp -m dnp3 --fc 15,17:19;OK
+-p tcp -m dnp3 ! --fc initialize_appl,activate_config;-p tcp -m dnp3 ! --fc 16,31;OK
+-p udp -m dnp3 --fc warm_restart;-p udp -m dnp3 --fc 14;OK
 -p tcp -m dnp3 --fc enable_unsolicited,disable_unsolicited,assign_class;-p tcp -m dnp3 --fc 20:22;OK
 -p tcp -m dnp3 --fc delay_measure,record_current_time;-p tcp -m dnp3 --fc 23:24;OK
 -p tcp -m dnp3 --fc open_file,close_file,delete_file,get_file_info,authenticate_file,abort_file;-p tcp -m dnp3 --fc 25:30;OK
+-p udp -m dnp3 --fc authenticate_req,authenticate_req_nr;-p udp -m dnp3 --fc 32:33;OK
 -p tcp -m dnp3 --fc response,unsolicited_response,authenticate_resp;-p tcp -m dnp3 --fc 129:131;OK
 -p tcp -m dnp3 --fc read,13,200:201;-p tcp -m dnp3 --fc 1,13,200:201;OK
 -p tcp -m dnp3 --fc raed;;FAIL

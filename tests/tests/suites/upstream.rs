@@ -293,7 +293,8 @@ pub(super) fn complete() -> Result<(), Failed> {
         };
         has(&is_item, ";OK")
     };
-    let names = (names::GROUPS.iter().map(|group| group.name))
+    let names = (names::FUNCTIONS.iter().map(|named| named.name))
+        .chain(names::GROUPS.iter().map(|group| group.name))
         .chain(names::CLASSES.iter().map(|named| named.name))
         .chain(names::DIRECTIONS.iter().map(|named| named.name))
         .chain(names::FRAMES.iter().map(|named| named.name))
