@@ -47,7 +47,8 @@ $iptables -A DNP3 -p tcp -j REJECT --reject-with tcp-reset
 
 $iptables -A DNP3-ENGINEER -p tcp --syn -m conntrack --ctstate NEW -m dnp3 --status none -j ACCEPT
 # A restart leaves a trace, whoever was allowed to do it.
-$iptables -A DNP3-ENGINEER -p tcp -m dnp3 --status valid --frames any --fc restart -j LOG --log-prefix "dnp3 restart "
+$iptables -A DNP3-ENGINEER -p tcp -m conntrack --ctstate ESTABLISHED \
+	-m dnp3 --status valid --frames any --fc restart -j LOG --log-prefix "dnp3 restart "
 # File data travel in WRITE, and a block that is longer than a frame goes on in `cont`. What a `cont` belongs
 # to is not looked at: without files to send, leave `cont` out.
 $iptables -A DNP3-ENGINEER -p tcp -m conntrack --ctstate ESTABLISHED \
