@@ -11,6 +11,7 @@ help:
 	@echo 'make test              every test of the default kernel'
 	@echo 'make test-kernels      the cases in the VM on every kernel of scripts/kernels, by each entry;'
 	@echo '                       KERNELS="debian-6.1 debian-7:rust" for just these'
+	@echo 'make test-debug        the cases in the VM on the debug kernel, and that it reports what is planted'
 	@echo 'make kmod [KDIR=...]   kmod/xt_dnp3.ko for a kernel, given its build tree (default: the running one)'
 	@echo 'make ext               target/release/libxt_dnp3.so'
 	@echo 'make install           put what these two made, man pages, header and boot unit into the system:'
@@ -37,6 +38,9 @@ test:
 
 test-kernels:
 	scripts/test-kernels $(KERNELS)
+
+test-debug:
+	scripts/test-debug
 
 kmod:
 	scripts/setup module
@@ -206,5 +210,5 @@ uninstall-dkms:
 	rm -f $(addprefix $(DESTDIR)$(DKMSDIR)/,$(dkms_sources) dkms.conf)
 	[ ! -d $(DESTDIR)$(DKMSDIR) ] || find $(DESTDIR)$(DKMSDIR) -depth -type d -empty -delete
 
-.PHONY: help demo test test-kernels kmod ext deb test-packages test-long fuzz vm lint setup clean \
+.PHONY: help demo test test-debug test-kernels kmod ext deb test-packages test-long fuzz vm lint setup clean \
 	install uninstall $(foreach part,$(parts) dkms,install-$(part) uninstall-$(part))

@@ -62,6 +62,8 @@ def main():
     # Alone, when all else is gone.
     alone = subprocess.run(python("module.py"), capture_output=True, text=True, check=False)
     report(("module", "life"), alone)
+    leaks = subprocess.run(python("leaks.py"), capture_output=True, text=True, check=False)
+    report(("memory", "leaks"), leaks)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 //! kernel past iptables; and the module's life. One boot serves them all.
 
 use std::collections::HashSet;
+use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -333,14 +334,18 @@ fn jobs() -> Vec<(&'static str, &'static str)> {
         ("rules", "blobs"),
         ("pages", "changing"),
         ("module", "life"),
+        ("memory", "leaks"),
     ];
     jobs.extend(variants_and_families().map(|(variant, family)| (variant.name(), family.name())));
     jobs
 }
 
-/// The checks of tests/guest/blobs.py, changing.py and module.py.
+/// The checks of tests/guest/blobs.py, changing.py, module.py, and leaks.py where it finds a kmemleak.
 fn checks() -> Vec<String> {
     let mut checks = vec!["log-is-rate-limited".into(), "namespaces-let-go".into()];
+    if env::var("XT_DNP3_KERNEL").as_deref() == Ok("debug") {
+        checks.push("no-leaks".into());
+    }
     for protocol in Protocol::ALL {
         for family in Family::ALL {
             let (protocol, family) = (protocol.name(), family.name());
