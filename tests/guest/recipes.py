@@ -266,6 +266,41 @@ class Run:
         elif done.returncode or done.stderr:
             raise Wrong(f"exit status {done.returncode}, and {done.stderr!r}")
 
+    def do_boot(self, _step):
+        """Saves all that the folder's README says is to be saved, takes it away, and loads it."""
+        do = lambda *command, **options: self.network.exec(self.where, *command, **options)
+        empty = "*filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\n:OUTPUT ACCEPT\nCOMMIT\n"
+        other = self.iptables.replace("ip6", "ip")
+        commands = (other, other.replace("ip", "ip6", 1))
+        bridge = self.place == "bridge"
+        files = {command: do(f"{command}-save") for command in commands}
+        sets = do("ipset", "save")
+        chain = bridge and do("nft", "list", "table", "bridge", "dnp3")
+        for command in commands:
+            do(f"{command}-restore", input=empty)
+        do("ipset", "destroy")
+        names = ("call-iptables", "call-ip6tables", "filter-vlan-tagged") if bridge else ()
+        if bridge:
+            do("nft", "delete", "table", "bridge", "dnp3")
+        for value in (0, 1):
+            for name in names:
+                self.network.switch(self.where, f"net/bridge/bridge-nf-{name}", value)
+        if sets:
+            try:
+                do(f"{self.iptables}-restore", input=files[self.iptables])
+            except Wrong:
+                pass
+            else:
+                raise Wrong("the rules are loaded without their sets")
+        do("ipset", "restore", input=sets)
+        if bridge:
+            do("nft", "-f", "-", input=chain)
+            if do("nft", "list", "table", "bridge", "dnp3") != chain:
+                raise Wrong(f"the bridge's chain is not what it was: {chain!r}")
+        for command in commands:
+            do(f"{command}-restore", input=files[command])
+        self.last = None
+
     def counters(self):
         """Packets of each rule, and of each chain's policy where it is not ACCEPT."""
         found = {}

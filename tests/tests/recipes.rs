@@ -130,6 +130,11 @@ fn load() -> Value {
     json!({ "do": "load" })
 }
 
+/// As the next boot has it, where all was saved that is to be saved.
+fn boot() -> Value {
+    json!({ "do": "boot" })
+}
+
 fn counted(rule: &[&str], packets: u32) -> Value {
     json!({ "do": "counted", "what": format!("a count of {rule:?}"), "rule": rule, "packets": packets })
 }
@@ -790,6 +795,7 @@ fn several() -> Vec<Value> {
         |what: &str, who: &str, octets: &[u8], fate| to(send(what, who, octets, fate), "rtu2");
     vec![
         load(),
+        boot(),
         open("master", NEW),
         send("READ", "master", &read(), accept),
         send(
@@ -859,7 +865,7 @@ fn several() -> Vec<Value> {
 /// The bridge has no address, so that a REJECT finds no way back: nobody hears of it.
 fn bridge(tagged: bool) -> Vec<Value> {
     let refuse: Fate = Dropped(&["-A DNP3", "-j REJECT"]);
-    let mut steps = vec![load()];
+    let mut steps = vec![load(), boot()];
     steps.extend(common("master", MASTER, refuse));
     steps.extend([
         send("WRITE", "master", &request(MASTER, STATION, 2), ACCEPT),

@@ -8,8 +8,9 @@
 # keeps the bridge closed until all else is done: without br_netfilter iptables' policies mean nothing here.
 # Needs `nft` beside iptables.
 #
-# For the next boot save three things: the rules of both families (iptables-save and ip6tables-save), the
-# chain (`nft list table bridge dnp3`), and the switches; README.md says where.
+# iptables-save saves neither the chain nor the switches. For the next boot save them too: the chain
+# (`nft list table bridge dnp3`) in /etc/dnp3-firewall/bridge.nft, BRIDGE=yes in /etc/dnp3-firewall/config for
+# the switches, and the rules of both families.
 set -eu
 iptables=${iptables:-iptables}          # or ip6tables
 MASTER_PORT=${MASTER_PORT:-eth0}        # the bridge's port to the master

@@ -4,6 +4,9 @@
 # one to a set needs no new rule. Two chains pin each DNP3 address to its host: one rule for a master
 # and one for an outstation, instead of one for each pair. That is right because of what `only` means: when every
 # frame satisfies a first rule, and every frame a second, every frame satisfies both.
+#
+# iptables-save does not save the sets, and without them none of the rules can be loaded. For the next boot save
+# them too (`ipset save`), in /etc/dnp3-firewall/ipset, where they are loaded before the rules.
 set -eu
 iptables=${iptables:-iptables}          # or ip6tables
 # HOST=DNP3-ADDRESSES=FUNCTIONS for each master, HOST=DNP3-ADDRESSES for each outstation's host.
