@@ -494,6 +494,37 @@ def an_open_policy_is_refused():
     text = (ETC / "rules.v4").read_text()
     refused_reload("rules.v4", text.replace(":FORWARD DROP", ":FORWARD ACCEPT"), ":FORWARD DROP")
     refused_reload("rules.v4", "", ":FORWARD DROP")
+    text, _ = with_line("rules.v4", "-P FORWARD ACCEPT")
+    refused_reload("rules.v4", text, ":FORWARD DROP", "no other policy")
+
+
+# What iptables-restore takes for -P, and a look at the file does not.
+HIDDEN = '"-P" FORWARD ACCEPT'
+
+
+def a_policy_that_opens_is_undone():
+    text, _ = with_line("rules.v4", HIDDEN)
+    refused_reload("rules.v4", text, "IPv4", "the policy of FORWARD is not DROP", "-P FORWARD ACCEPT")
+
+
+def a_policy_that_opens_closes():
+    text, _ = with_line("rules.v6", HIDDEN)
+    with edited(ETC / "rules.v6", text):
+        failed_start("IPv6", "the policy of FORWARD is not DROP", "-P FORWARD ACCEPT")
+        closed()
+
+
+def a_reload_closes_what_was_flushed():
+    with edited(ETC / "config", "IPV6=no\n"), edited(ETC / "rules.v6", None):
+        must("nft", "flush", "ruleset")
+        policy_is("ACCEPT")
+        must("systemctl", "reload", UNIT)
+        silent()
+        session(["4"])
+        same("what passes", passed(), [ALLOWED[0]])
+        status(0)
+    must("systemctl", "reload", UNIT)
+    gateway_decides()
 
 
 def stop_closes():
@@ -561,6 +592,36 @@ def a_wrong_configuration_closes():
     with edited(ETC / "config", "# what it is\nIPV6=perhaps\n"):
         failed_start('/etc/dnp3-firewall/config line 2: "IPV6=perhaps"', "IPV6=no")
         closed()
+    config = ETC / "config"
+    for make, unmake in ((config.mkdir, config.rmdir), (lambda: config.symlink_to("nowhere"), config.unlink)):
+        make()
+        try:
+            failed_start("/etc/dnp3-firewall/config is no file that can be read")
+            closed()
+        finally:
+            unmake()
+
+
+def whose_file_it_is_does_not_matter():
+    file = ETC / "rules.v4"
+    os.chown(file, 1000, 1000)
+    file.chmod(0o600)
+    try:
+        must("systemctl", "start", UNIT)
+        silent()
+        gateway_decides()
+        must("systemctl", "stop", UNIT)
+    finally:
+        os.chown(file, 0, 0)
+    away = file.with_suffix(".away")
+    file.rename(away)
+    file.mkdir()
+    try:
+        failed_start("/etc/dnp3-firewall/rules.v4 is no file that can be read")
+        closed()
+    finally:
+        file.rmdir()
+        away.rename(file)
 
 
 def without_ipv6_by_declaration():
@@ -601,11 +662,24 @@ def iptables_itself_fails():
         for words in (
             "NOTHING IS FORWARDED: iptables -P FORWARD DROP failed",
             "no x_tables",
-            "(net/ipv4/ip_forward=0)",
-            "(net/ipv6/conf/all/forwarding=0)",
+            "(net/ipv4/ip_forward=0, nft table ip dnp3_closed)",
+            "(net/ipv6/conf/all/forwarding=0, nft table ip6 dnp3_closed)",
         ):
             if words not in loud:
                 raise Wrong(f"the journal lacks {words!r}: {loud}")
+        # As udev may set it, for an interface that comes later.
+        for setting in pathlib.Path("/proc/sys/net/ipv4/conf").glob("vg*/forwarding"):
+            setting.write_text("1")
+        nothing_passes()
+        status(3)
+        # Without the second barrier that would open the gateway, and it would be told.
+        must("nft", "delete", "table", "ip", "dnp3_closed")
+        same("what passes", passed(), [one for one in EVERYTHING if "4 " in one])
+        status(1)
+        fails("dnp3-firewall", "close")
+        for setting in pathlib.Path("/proc/sys/net/ipv4/conf").glob("vg*/forwarding"):
+            setting.write_text("1")
+        nothing_passes()
     finally:
         SEEN[UNIT] = len(journal())
         for link, target in zip(links, targets):
@@ -689,6 +763,19 @@ def a_bridge_is_closed():
         with edited(ETC / "config", "BRIDGE=maybe\n"):
             failed_start("line 1", "BRIDGE=maybe")
             same("what crosses", crosses_the_bridge(), [])
+    # One that works: its rules are heeded, and it is seen where they are not.
+    text, _ = with_line("rules.v4", f"-A FORWARD -p udp -s {BRIDGED['master']} --dport {PORT} -j ACCEPT")
+    with edited(ETC / "config", "BRIDGE=yes\n"), edited(ETC / "rules.v4", text):
+        as_booted()
+        must("systemctl", "start", UNIT)
+        silent()
+        same("what crosses", crosses_the_bridge(), ["master"])
+        for name in names:
+            status(0)
+            (SETTINGS / name).write_text("0")
+            status(1)
+            (SETTINGS / name).write_text("1")
+        must("systemctl", "stop", UNIT)
     for name in names:
         (SETTINGS / name).write_text("0")
     # Without br_netfilter.
@@ -854,10 +941,14 @@ WHOLE = [
     a_reload_loads,
     a_missing_file_leaves_what_runs,
     an_open_policy_is_refused,
+    a_policy_that_opens_is_undone,
+    a_reload_closes_what_was_flushed,
     without_ipv6_by_declaration,
     netfilter_persistent_with_the_drop_in,
     a_missing_file_closes,
     a_wrong_configuration_closes,
+    a_policy_that_opens_closes,
+    whose_file_it_is_does_not_matter,
     rescue_rules,
     a_lost_extension_closes,
     what_systemd_cannot_run_closes,
