@@ -799,6 +799,42 @@ def a_bridge_is_closed():
     same("what crosses", crosses_the_bridge(), list(HOSTS))
 
 
+def sets_and_bridge_rules():
+    """What iptables-save leaves out."""
+    text, _ = with_line("rules.v4", "-A FORWARD -p udp -m set --match-set masters src --dport 9 -j ACCEPT")
+    sets = f"create masters hash:ip\nadd masters {HOSTS['master'][2]['4']}\n"
+    rules = "table bridge gateway {\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy accept;\n\t\tether type 0x88ba counter packets 0 bytes 0 drop\n\t}\n}"
+    wanted = sorted([*ALLOWED, "master4 udp/9"])
+    with edited(ETC / "rules.v4", text), edited(ETC / "ipset", sets), edited(ETC / "bridge.nft", rules + "\n"):
+        as_booted()
+        must("systemctl", "start", UNIT)
+        silent()
+        same("what passes", passed(), wanted)
+        must("systemctl", "reload", UNIT)
+        same("the bridge's rules", must("nft", "list", "table", "bridge", "gateway"), rules)
+        with edited(ETC / "bridge.nft", rules.replace("0x88ba", "0x88bx")):
+            fails("systemctl", "reload", UNIT)
+            said("the rules that ran before stay", "/etc/dnp3-firewall/bridge.nft", ":4:", "0x88bx")
+            same("what passes", passed(), wanted)
+            must("systemctl", "stop", UNIT)
+            as_booted()
+            fails("systemctl", "start", UNIT)
+            loud = "\n".join(text for level, text in journal()[SEEN[UNIT] :] if level == 2)
+            SEEN[UNIT] = len(journal())
+            for words in ("NOTHING IS FORWARDED: /etc/dnp3-firewall/bridge.nft", "(ebtables -P FORWARD DROP)"):
+                if words not in loud:
+                    raise Wrong(f"the journal lacks {words!r}: {loud}")
+            closed()
+            if "policy: DROP" not in must("ebtables", "-L", "FORWARD"):
+                raise Wrong("ebtables has another policy")
+            must("ebtables", "-P", "FORWARD", "ACCEPT")
+        with edited(ETC / "ipset", sets.replace("hash:ip", "hash:frob")):
+            failed_start("/etc/dnp3-firewall/ipset", "frob")
+            closed()
+    must("nft", "delete", "table", "bridge", "gateway")
+    must("ipset", "destroy", "masters")
+
+
 def a_lost_extension_closes():
     away = EXTENSION.with_suffix(".away")
     EXTENSION.rename(away)
@@ -950,6 +986,7 @@ WHOLE = [
     a_policy_that_opens_closes,
     whose_file_it_is_does_not_matter,
     rescue_rules,
+    sets_and_bridge_rules,
     a_lost_extension_closes,
     what_systemd_cannot_run_closes,
     a_bridge_is_closed,

@@ -206,7 +206,7 @@ fn a_gateway_with_all_it_needs_nft() {
     let console = Gateway::new("whole-nft", "whole", &[])
         .firewall()
         .guarded()
-        .boots(24);
+        .boots(25);
     // The checks make it fail, too; none of that is for lack of the module.
     assert!(!console.contains(LOUD), "{console}");
 }
