@@ -52,6 +52,8 @@ def main():
     jobs = [(("rules", "blobs"), python("blobs.py", plan))]
     for job in itertools.product(("legacy", "nft"), ("ipv4", "ipv6")):
         jobs.append((job, python("inject.py", plan, *job)))
+    # A stock kernel has it as a module, which no bridge loads.
+    subprocess.run(["modprobe", "-q", "br_netfilter"], check=False)
     with concurrent.futures.ThreadPoolExecutor(cpus.qsize()) as pool:
         for job, done in pool.map(lambda job: run(*job), jobs):
             report(job, done)

@@ -453,6 +453,11 @@ impl Kernel {
         self >= Kernel(5, 13)
     }
 
+    /// Whether sendfile() hands pages to a UDP socket of IPv6: before 6.5 it copies them, one datagram for each.
+    pub fn splices_udp_v6(self) -> bool {
+        self >= Kernel(6, 5)
+    }
+
     /// Counts what this kernel makes: from 7.0 on it puts no jumbo option (RFC 2675) of eight octets
     /// into the IPv6 packets that are too large for their header's length.
     pub fn adapt(self, family: Family, run: &mut Run) {
