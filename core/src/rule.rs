@@ -28,11 +28,11 @@ pub mod option {
     pub const DIR: u16 = 1 << 4;
     /// `--frames` was given.
     pub const FRAMES: u16 = 1 << 5;
-    /// `--track`: reserved, refused by [`Rule::check`](super::Rule::check).
+    /// `--track`, which has no value and no inverse.
     pub const TRACK: u16 = 1 << 6;
 
     /// Options that this version knows.
-    pub const KNOWN: u16 = SADDR | DADDR | FC | STATUS | DIR | FRAMES;
+    pub const KNOWN: u16 = SADDR | DADDR | FC | STATUS | DIR | FRAMES | TRACK;
     /// Options that `!` may stand before.
     pub const INVERTIBLE: u16 = SADDR | DADDR | FC | STATUS | DIR;
     /// Options that make a frame test.
@@ -67,11 +67,13 @@ pub mod status {
     pub const PARTIAL: u8 = 1 << 2;
     /// Everything else.
     pub const MALFORMED: u8 = 1 << 3;
-    /// Only with `--track`.
+    /// Payload behind a hole, on a connection that is followed; named only in a rule with `--track`.
     pub const AHEAD: u8 = 1 << 4;
 
-    /// Every status that a rule without `--track` can meet.
+    /// Every status that a packet has without regard to its stream.
     pub const STATELESS: u8 = NONE | VALID | PARTIAL | MALFORMED;
+    /// Every status.
+    pub const ALL: u8 = STATELESS | AHEAD;
 }
 
 /// Bits of [`Rule::classes`].
@@ -125,7 +127,7 @@ pub enum Invalid {
     Frames,
     /// `dir` is unknown, or does not go with its option.
     Dir,
-    /// `status` is unknown or empty, or does not go with its option.
+    /// `status` is unknown or empty, does not go with its option, or names `ahead` without `--track`.
     Status,
     /// `fc` and `classes` are unknown or empty, or do not go with their option.
     Functions,
@@ -133,6 +135,8 @@ pub enum Invalid {
     SourceRanges,
     /// A destination list of that kind.
     DestinationRanges,
+    /// `--track` where there is no stream to follow.
+    Track,
     /// A reserved member that is not zero.
     Reserved,
 }
@@ -150,6 +154,7 @@ impl Invalid {
             Invalid::Functions => "bad --fc set",
             Invalid::SourceRanges => "bad --saddr ranges",
             Invalid::DestinationRanges => "bad --daddr ranges",
+            Invalid::Track => "--track needs -p tcp",
             Invalid::Reserved => "reserved octets are not zero",
         }
     }
@@ -176,7 +181,9 @@ impl Rule {
     /// Whether the rule is in the form that the header describes, in a rule of iptables that
     /// names `protocol` (0 for none), `inverted` or not.
     pub fn check(&self, protocol: u8, inverted: bool) -> Result<(), Invalid> {
-        use Invalid::{Dir, Frames, Functions, Invert, Protocol, Reserved, Status, UnknownOption};
+        use Invalid::{
+            Dir, Frames, Functions, Invert, Protocol, Reserved, Status, Track, UnknownOption,
+        };
         let given = |bit: u16| self.set & bit != 0;
         let require = |holds: bool, invalid: Invalid| if holds { Ok(()) } else { Err(invalid) };
 
@@ -186,6 +193,7 @@ impl Rule {
         )?;
         require(self.set & !option::KNOWN == 0, UnknownOption)?;
         require(self.invert & !(self.set & option::INVERTIBLE) == 0, Invert)?;
+        require(!self.tracks() || protocol == protocol::TCP, Track)?;
         require(
             match self.frames {
                 frames::ONLY => true,
@@ -202,8 +210,13 @@ impl Rule {
             },
             Dir,
         )?;
+        let named = if self.tracks() {
+            status::ALL
+        } else {
+            status::STATELESS
+        };
         require(
-            self.status & !status::STATELESS == 0 && (self.status != 0) == given(option::STATUS),
+            self.status & !named == 0 && (self.status != 0) == given(option::STATUS),
             Status,
         )?;
         let functions = self.classes != 0 || self.fc.iter().any(|word| *word != 0);
@@ -227,6 +240,11 @@ impl Rule {
         self.set & option::FRAME_TEST != 0 || self.set & option::STATUS == 0
     }
 
+    /// Whether the rule has its connections followed.
+    pub fn tracks(&self) -> bool {
+        self.set & option::TRACK != 0
+    }
+
     /// The reading that the rule's frame test has.
     pub fn reading(&self) -> Reading {
         if self.frames == frames::ANY {
@@ -237,14 +255,17 @@ impl Rule {
     }
 
     /// The packet statuses that the rule allows, the inversion applied: bits of [`status`].
+    ///
+    /// A rule without `--track` meets [`status::AHEAD`] too, on a connection that other rules have
+    /// followed; on any other no packet has it.
     pub fn statuses(&self) -> u8 {
         match (
             self.set & option::STATUS != 0,
             self.invert & option::STATUS != 0,
         ) {
-            (false, _) => status::STATELESS,
+            (false, _) => status::ALL,
             (true, false) => self.status,
-            (true, true) => !self.status & status::STATELESS,
+            (true, true) => !self.status & status::ALL,
         }
     }
 
@@ -380,7 +401,18 @@ mod tests {
             );
         }
         assert_eq!(tcp(|r| r.set = 1 << 7), Err(Invalid::UnknownOption));
-        assert_eq!(tcp(|r| r.set = option::TRACK), Err(Invalid::UnknownOption));
+        assert_eq!(tcp(|r| r.set = option::TRACK), Ok(()));
+        assert_eq!(
+            with(|r| r.set = option::TRACK).check(protocol::UDP, false),
+            Err(Invalid::Track)
+        );
+        assert_eq!(
+            tcp(|r| {
+                r.set = option::TRACK;
+                r.invert = option::TRACK;
+            }),
+            Err(Invalid::Invert)
+        );
         assert_eq!(tcp(|r| r.invert = option::FC), Err(Invalid::Invert));
         assert_eq!(
             tcp(|r| {
@@ -415,6 +447,24 @@ mod tests {
             }),
             Err(Invalid::Status)
         );
+        for (named, is_right) in [
+            (status::AHEAD, true),
+            (status::ALL, true),
+            (1 << 5, false),
+            (0, false),
+        ] {
+            let rule = Rule {
+                set: option::STATUS | option::TRACK,
+                status: named,
+                ..Rule::default()
+            };
+            let expected = if is_right {
+                Ok(())
+            } else {
+                Err(Invalid::Status)
+            };
+            assert_eq!(rule.check(protocol::TCP, false), expected);
+        }
         assert_eq!(tcp(|r| r.set = option::FC), Err(Invalid::Functions));
         assert_eq!(tcp(|r| r.fc[7] = 1), Err(Invalid::Functions));
         assert_eq!(tcp(|r| r.classes = class::LINK), Err(Invalid::Functions));
@@ -426,6 +476,34 @@ mod tests {
             Err(Invalid::Functions)
         );
         assert_eq!(tcp(|r| r.reserved[5] = 1), Err(Invalid::Reserved));
+    }
+
+    #[test]
+    fn a_rule_meets_ahead_unless_its_statuses_leave_it_out() {
+        for track in [0, option::TRACK] {
+            let statuses = |set, invert, status| {
+                let rule = Rule {
+                    set: set | track,
+                    invert,
+                    status,
+                    ..Rule::default()
+                };
+                assert_eq!(rule.tracks(), track != 0);
+                rule.statuses()
+            };
+            let given = option::STATUS;
+            assert_eq!(statuses(0, 0, 0), status::ALL);
+            assert_eq!(statuses(given, 0, status::VALID), status::VALID);
+            assert_eq!(
+                statuses(given, given, status::NONE | status::VALID),
+                status::PARTIAL | status::MALFORMED | status::AHEAD
+            );
+            assert_eq!(
+                statuses(given, given, status::AHEAD),
+                status::STATELESS,
+                "all of them but one"
+            );
+        }
     }
 
     #[test]

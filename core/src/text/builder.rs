@@ -123,12 +123,18 @@ fn never(rule: &Rule, protocol: u8) -> Option<Never> {
         return Some(Never::Nothing(Opt::Function));
     }
 
-    let statuses = rule.statuses();
+    // Without --track a rule is not one for streams, which it may meet only by the grace of others.
+    let (all, fitting) = if rule.tracks() {
+        (status::ALL, status::VALID | status::PARTIAL)
+    } else {
+        (status::STATELESS, status::VALID)
+    };
+    let statuses = rule.statuses() & all;
     if statuses == 0 {
         return Some(Never::Nothing(Opt::Status));
     }
     if rule.has_frame_test() {
-        if rule.frames == frames::ONLY && statuses & status::VALID == 0 {
+        if rule.frames == frames::ONLY && statuses & fitting == 0 {
             return Some(Never::OnlyWithoutValid);
         }
         if statuses == status::NONE {

@@ -173,9 +173,10 @@ impl Reader<'_> {
     }
 }
 
-/// The rule made such that the kernel takes it. One that it takes stays as it is.
+/// The rule made such that the kernel takes it, without `--track`: a packet is judged by itself
+/// here. One that it takes stays as it is.
 fn formed(raw: &Rule) -> Rule {
-    let set = raw.set & option::KNOWN;
+    let set = raw.set & option::KNOWN & !option::TRACK;
     let given = |bit: u16| set & bit != 0;
     let mut rule = Rule {
         set,
