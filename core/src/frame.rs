@@ -87,6 +87,12 @@ pub enum Event {
 /// Octets at a frame's start that say all that a rule asks for: up to the function code.
 pub const START: usize = offset::FUNCTION + 1;
 
+/// [`link::BLOCK`], as a number to count with.
+const BLOCK: u32 = link::BLOCK as u32;
+
+/// Odd, so that no CRC that was mixed in is lost.
+const DIGEST_FACTOR: u32 = 0x9E37_79B1;
+
 /// A frame walk, which can be stopped and resumed at any octet.
 ///
 /// A walk begins on a frame boundary. A frame is to it a row of blocks, each with a CRC behind it:
@@ -107,12 +113,22 @@ pub struct Walk {
     left: u8,
     /// The CRC of what has come of a block of user data.
     crc: Crc,
+    /// What tells the frame's user data from another's: the CRCs of its blocks, mixed.
+    digest: u32,
 }
 
 impl Walk {
     /// A walk that stands on a frame boundary.
-    pub fn new() -> Walk {
-        Walk::default()
+    pub const fn new() -> Walk {
+        Walk {
+            start: [0; START],
+            kept: 0,
+            block: 0,
+            check: 0,
+            left: 0,
+            crc: Crc::new(),
+            digest: 0,
+        }
     }
 
     /// Whether the walk stands between two frames.
@@ -123,7 +139,45 @@ impl Walk {
     /// What can be seen of the frame that the walk is in, or that [`Event::Frame`] has just
     /// reported.
     pub fn seen(&self) -> Seen {
-        Seen::of(self.start.get(..usize::from(self.kept)).unwrap_or(&[]))
+        Seen::of(self.start())
+    }
+
+    /// The first octets of the frame that the walk is in, or that [`Event::Frame`] has just reported:
+    /// up to [`START`]. The header's CRC has its place, and may not be in it.
+    pub(crate) fn start(&self) -> &[u8] {
+        self.start.get(..usize::from(self.kept)).unwrap_or(&[])
+    }
+
+    /// Octets of the frame that the walk is in which have come; 0 on a boundary.
+    pub(crate) fn octets_come(&self) -> u32 {
+        if self.at_boundary() {
+            return 0;
+        }
+        if !self.has_header() {
+            let fields = (link::HEADER_FIELDS as u32).saturating_sub(u32::from(self.block));
+            let crc = if self.block == 0 {
+                2u32.saturating_sub(u32::from(self.check))
+            } else {
+                0
+            };
+            return fields.saturating_add(crc);
+        }
+        let data = u32::from(self.start[offset::LEN].saturating_sub(link::LEN_MIN));
+        let with_crcs = |data: u32| data.saturating_add(data.div_ceil(BLOCK).saturating_mul(2));
+        // What is left: of this block, of its CRC, and of the blocks behind it.
+        let crc = if self.block == 0 { self.check } else { 2 };
+        let left = u32::from(self.block)
+            .saturating_add(u32::from(crc))
+            .saturating_add(with_crcs(u32::from(self.left)));
+        (link::HEADER as u32)
+            .saturating_add(with_crcs(data))
+            .saturating_sub(left)
+    }
+
+    /// What the user data of the frame that [`Event::Frame`] has just reported comes to: two frames
+    /// of one length with the same blocks have the same.
+    pub(crate) fn digest(&self) -> u32 {
+        self.digest
     }
 
     /// Takes octets up to the next event. Returns it with the octets that are left.
@@ -228,6 +282,10 @@ impl Walk {
         if !self.has_header() {
             self.kept = link::HEADER as u8;
             self.left = self.start[offset::LEN].saturating_sub(link::LEN_MIN);
+            self.digest = 0;
+        } else {
+            let crc = u32::from(u16::from_le_bytes(wanted));
+            self.digest = self.digest.rotate_left(5).wrapping_mul(DIGEST_FACTOR) ^ crc;
         }
         if self.left == 0 {
             return (Event::Frame, rest);
@@ -358,6 +416,7 @@ mod tests {
                 assert_eq!(event, Event::Addressed)
             });
             assert!(!walk.at_boundary(), "{end} octets");
+            assert_eq!(walk.octets_come(), end as u32);
         }
     }
 

@@ -2,23 +2,16 @@
 
 //! The judgement: does this rule match this packet?
 
-use crate::frame::{Event, Walk};
+use crate::frame::{Event, Seen, Walk};
 use crate::packet::{Fragment, Headers, Packet, Verdict};
 use crate::rule::{protocol, status, Reading, Rule};
 use crate::scan::Scan;
+use crate::segment::{flag, read, Segment};
 
 /// Octets that are copied at a time out of memory that may change. They lie on the stack, of which
 /// a packet's path in the kernel has little: 512 octets for all that is here and calls it, as
 /// scripts/stack counts them.
 const COPIED: usize = 80;
-
-/// A TCP header without options, and where its fields stand.
-mod tcp {
-    pub(super) const HEADER: u32 = 20;
-    pub(super) const DATA_OFFSET: usize = 12;
-    pub(super) const FLAGS: usize = 13;
-    pub(super) const URG: u8 = 0x20;
-}
 
 /// A UDP header.
 mod udp {
@@ -44,6 +37,9 @@ struct Payload {
 
 /// Judges `packet`, whose IP layer says `headers`, by `rule`.
 ///
+/// The packet is judged by itself. A TCP packet of a connection that is followed is
+/// [`track::judge`](crate::track::judge)'s to judge, by whatever rule.
+///
 /// The work is linear in the packet. Each octet of a packet that is not linear is copied at most
 /// once.
 pub fn judge(rule: &Rule, packet: &dyn Packet, headers: &Headers) -> Verdict {
@@ -52,7 +48,7 @@ pub fn judge(rule: &Rule, packet: &dyn Packet, headers: &Headers) -> Verdict {
     }
     let end = packet.len().min(headers.end);
     let payload = match headers.protocol {
-        protocol::TCP => match tcp_payload(packet, headers, end) {
+        protocol::TCP => match tcp_payload(packet, headers) {
             Some(payload) => payload,
             None => return Verdict::HotDrop,
         },
@@ -62,6 +58,10 @@ pub fn judge(rule: &Rule, packet: &dyn Packet, headers: &Headers) -> Verdict {
         },
         _ => return Verdict::NoMatch,
     };
+    // A tracking rule wants to know where in its stream a payload stands, and nobody does.
+    if rule.tracks() && payload.from < payload.to {
+        return Verdict::NoMatch;
+    }
     if payload.unknown {
         return Verdict::of(Judgement::beyond(rule).matches(rule));
     }
@@ -70,15 +70,12 @@ pub fn judge(rule: &Rule, packet: &dyn Packet, headers: &Headers) -> Verdict {
 }
 
 /// Finds the payload of a TCP segment; `None` when its header cannot be right.
-fn tcp_payload(packet: &dyn Packet, headers: &Headers, end: u32) -> Option<Payload> {
-    let mut header = [0u8; tcp::HEADER as usize];
-    read(packet, headers.transport, end, &mut header)?;
-    let data_offset = u32::from(header[tcp::DATA_OFFSET] >> 4).wrapping_mul(4);
-    let from = headers.transport.checked_add(data_offset)?;
-    let urgent = header[tcp::FLAGS] & tcp::URG != 0;
-    (data_offset >= tcp::HEADER && from <= end).then_some(Payload {
-        from,
-        to: end,
+fn tcp_payload(packet: &dyn Packet, headers: &Headers) -> Option<Payload> {
+    let segment = Segment::read(packet, headers)?;
+    let urgent = segment.has(flag::URG);
+    Some(Payload {
+        from: segment.from,
+        to: segment.to,
         segment: 0,
         is_stream: true,
         malformed: urgent || headers.fragment == Fragment::First,
@@ -104,33 +101,26 @@ fn udp_payload(packet: &dyn Packet, headers: &Headers, end: u32) -> Option<Paylo
     })
 }
 
-/// Copies a header that must end at or before `end`.
-fn read(packet: &dyn Packet, offset: u32, end: u32, to: &mut [u8]) -> Option<()> {
-    let length = u32::try_from(to.len()).ok()?;
-    let behind = offset.checked_add(length)?;
-    (behind <= end && packet.copy(offset, to)).then_some(())
-}
-
 /// What a payload is, and how it stands with the rule's frame test.
 #[derive(Clone, Copy)]
-struct Judgement {
+pub(crate) struct Judgement {
     /// One bit of [`status`].
-    status: u8,
+    pub(crate) status: u8,
     /// Whether the frame test, in the rule's reading, is satisfied. Without meaning where the rule
     /// has none.
-    frames: bool,
+    pub(crate) frames: bool,
 }
 
 impl Judgement {
     /// That of octets of which nothing can be said.
-    fn beyond(rule: &Rule) -> Judgement {
+    pub(crate) fn beyond(rule: &Rule) -> Judgement {
         Judgement {
             status: status::MALFORMED,
             frames: rule.reading() == Reading::Any,
         }
     }
 
-    fn matches(self, rule: &Rule) -> bool {
+    pub(crate) fn matches(self, rule: &Rule) -> bool {
         self.status & rule.statuses() != 0 && (self.frames || !rule.has_frame_test())
     }
 }
@@ -221,39 +211,84 @@ fn in_place(packet: &dyn Packet, from: u32, to: u32) -> &[u8] {
         .unwrap_or(&[])
 }
 
-/// One pass over a payload: the frame walk, and beside it, where `any` may need it, the search for
-/// headers.
+/// One pass over a payload: the frame walk, and beside it what the rule asks.
 struct Course<'r> {
-    rule: &'r Rule,
     walk: Walk,
-    /// The search, for `any` on a payload that may turn out not to be valid.
-    scan: Scan,
-    /// Whether it is wanted.
-    scans: bool,
-    reading: Option<Reading>,
-    /// Whether a frame has been seen of which `only` is not true, or of which `any` is.
-    found: bool,
-    /// Whether this is no sequence of valid frames, whatever comes.
-    wrong: bool,
+    question: Question<'r>,
 }
 
 impl<'r> Course<'r> {
     fn new(rule: &'r Rule, malformed: bool) -> Course<'r> {
+        let mut question = Question::new(rule);
+        question.wrong = malformed;
+        Course {
+            walk: Walk::new(),
+            question,
+        }
+    }
+
+    fn is_decided(&self) -> bool {
+        self.question.is_decided()
+    }
+
+    fn take(&mut self, octets: &[u8]) {
+        self.question.search(octets);
+        let mut rest = octets;
+        while !rest.is_empty() && !self.question.wrong && !self.is_decided() {
+            let (event, behind) = self.walk.step(rest);
+            rest = behind;
+            match event {
+                Event::Wrong => self.question.wrong = true,
+                Event::Addressed => self.question.addressed(&self.walk),
+                Event::Frame => self.question.frame(&self.walk.seen()),
+                Event::Taken => {}
+            }
+        }
+    }
+
+    fn end(&mut self, is_stream: bool) -> Judgement {
+        if self.question.wrong {
+            self.question.end(status::MALFORMED)
+        } else if self.walk.at_boundary() {
+            self.question.end(status::VALID)
+        } else if is_stream {
+            self.question.end(status::PARTIAL)
+        } else {
+            self.question.end(status::MALFORMED)
+        }
+    }
+}
+
+/// What a rule asks of a payload, and how it stands with it so far.
+pub(crate) struct Question<'r> {
+    rule: &'r Rule,
+    reading: Option<Reading>,
+    /// The search for headers, for `any` on a payload that may turn out not to be valid.
+    scan: Scan,
+    /// Whether it is wanted.
+    scans: bool,
+    /// Whether a frame has been seen of which `only` is not true, or of which `any` is.
+    pub(crate) found: bool,
+    /// Whether this is no sequence of valid frames, whatever comes.
+    pub(crate) wrong: bool,
+}
+
+impl<'r> Question<'r> {
+    pub(crate) fn new(rule: &'r Rule) -> Question<'r> {
         let reading = rule.has_frame_test().then(|| rule.reading());
         let may_be_bad = rule.statuses() & (status::PARTIAL | status::MALFORMED) != 0;
-        Course {
+        Question {
             rule,
-            walk: Walk::new(),
+            reading,
             scan: Scan::new(),
             scans: reading == Some(Reading::Any) && may_be_bad,
-            reading,
             found: false,
-            wrong: malformed,
+            wrong: false,
         }
     }
 
     /// Whether what is still to come cannot change the answer.
-    fn is_decided(&self) -> bool {
+    pub(crate) fn is_decided(&self) -> bool {
         match self.reading {
             Some(Reading::Only) => self.found || self.wrong,
             Some(Reading::Any) => self.wrong && (!self.scans || self.scan.is_satisfied()),
@@ -261,45 +296,57 @@ impl<'r> Course<'r> {
         }
     }
 
-    fn take(&mut self, octets: &[u8]) {
+    /// Whether octets are to be searched for headers.
+    pub(crate) fn searches(&self) -> bool {
+        self.scans
+    }
+
+    /// Searches octets for headers, where that is wanted.
+    #[inline(always)] // a frame less on the stack
+    pub(crate) fn search(&mut self, octets: &[u8]) {
         if self.scans {
             self.scan.take(self.rule, octets);
         }
-        let mut rest = octets;
-        while !rest.is_empty() && !self.wrong && !self.is_decided() {
-            let (event, behind) = self.walk.step(rest);
-            rest = behind;
-            match (event, self.reading) {
-                (Event::Wrong, _) => self.wrong = true,
-                // Cheap first: a frame for others ends the question before a CRC is looked at.
-                (Event::Addressed | Event::Frame, Some(Reading::Only)) => {
-                    self.found |= !self.rule.admits(&self.walk.seen(), Reading::Only);
-                }
-                (Event::Frame, Some(Reading::Any)) => {
-                    self.found |= self.rule.admits(&self.walk.seen(), Reading::Any);
-                }
-                _ => {}
-            }
+    }
+
+    /// The addresses of a frame have been seen.
+    pub(crate) fn addressed(&mut self, walk: &Walk) {
+        // Cheap first: a frame for others ends the question before a CRC is looked at.
+        if self.reading == Some(Reading::Only) {
+            self.frame(&walk.seen());
         }
     }
 
-    fn end(&mut self, is_stream: bool) -> Judgement {
-        let status = if self.wrong {
-            status::MALFORMED
-        } else if self.walk.at_boundary() {
-            status::VALID
-        } else if is_stream {
-            status::PARTIAL
-        } else {
-            status::MALFORMED
-        };
-        let frames = match (self.reading, status) {
-            (Some(Reading::Only), status::VALID) => !self.found,
-            (Some(Reading::Any), status::VALID) => self.found,
-            (Some(Reading::Any), _) => self.scans && self.scan.end(self.rule),
-            _ => false,
-        };
-        Judgement { status, frames }
+    /// This can be seen of a frame, and counts.
+    pub(crate) fn frame(&mut self, seen: &Seen) {
+        match self.reading {
+            Some(Reading::Only) => self.found |= !self.rule.admits(seen, Reading::Only),
+            Some(Reading::Any) => self.found |= self.rule.admits(seen, Reading::Any),
+            None => {}
+        }
+    }
+
+    /// The answer, for a packet that is by itself.
+    pub(crate) fn end(&mut self, status: u8) -> Judgement {
+        if status == status::VALID {
+            return self.end_exactly(status);
+        }
+        Judgement {
+            status,
+            frames: self.reading == Some(Reading::Any) && self.scans && self.scan.end(self.rule),
+        }
+    }
+
+    /// The answer where each frame has been seen where a receiver sees it.
+    pub(crate) fn end_exactly(&self, status: u8) -> Judgement {
+        Judgement {
+            status,
+            frames: match self.reading {
+                Some(Reading::Only) => !self.found,
+                Some(Reading::Any) => self.found,
+                None => false,
+            },
+        }
     }
 }
 
@@ -308,6 +355,7 @@ mod tests {
     use super::*;
     use crate::packet::Octets;
     use crate::rule::{frames, option};
+    use crate::segment::offset;
 
     const READ: [u8; 27] = [
         0x05, 0x64, 0x14, 0xF3, 0x01, 0x00, 0x00, 0x04, 0x0A, 0x3B, 0xC0, 0xC3, 0x01, 0x3C, 0x02,
@@ -328,8 +376,8 @@ mod tests {
     fn tcp(payload: &[&[u8]], data_offset: u8, flags: u8) -> Sent {
         let header = usize::from(data_offset) * 4;
         let mut sent = send(payload, header, protocol::TCP);
-        sent.octets[BEFORE + tcp::DATA_OFFSET] = data_offset << 4;
-        sent.octets[BEFORE + tcp::FLAGS] = flags;
+        sent.octets[BEFORE + offset::DATA_OFFSET] = data_offset << 4;
+        sent.octets[BEFORE + offset::FLAGS] = flags;
         sent
     }
 
@@ -406,11 +454,11 @@ mod tests {
         let rule = Rule::default();
         for data_offset in 0..5 {
             let mut sent = tcp(&[&READ], 5, 0);
-            sent.octets[BEFORE + tcp::DATA_OFFSET] = data_offset << 4;
+            sent.octets[BEFORE + offset::DATA_OFFSET] = data_offset << 4;
             assert_eq!(verdict(&rule, &sent), Verdict::HotDrop);
         }
         let mut sent = tcp(&[], 5, 0);
-        sent.octets[BEFORE + tcp::DATA_OFFSET] = 6 << 4;
+        sent.octets[BEFORE + offset::DATA_OFFSET] = 6 << 4;
         assert_eq!(verdict(&rule, &sent), Verdict::HotDrop, "past the packet");
         sent.headers.end -= 1;
         assert_eq!(verdict(&rule, &sent), Verdict::HotDrop, "cut short");
@@ -431,7 +479,7 @@ mod tests {
         assert_eq!(verdict(&inverted, &sent), Verdict::NoMatch, "UDP cut short");
         let mut sent = tcp(&[&READ], 5, 0);
         sent.headers.fragment = Fragment::Later;
-        sent.octets[BEFORE + tcp::DATA_OFFSET] = 0;
+        sent.octets[BEFORE + offset::DATA_OFFSET] = 0;
         assert_eq!(
             verdict(&inverted, &sent),
             Verdict::NoMatch,
@@ -445,7 +493,7 @@ mod tests {
     #[test]
     fn what_is_malformed_whatever_the_octets_are() {
         for payload in [&[][..], &[&READ[..]][..]] {
-            let urgent = tcp(payload, 5, tcp::URG);
+            let urgent = tcp(payload, 5, flag::URG);
             assert_eq!(status_of(&urgent), Some(status::MALFORMED));
             assert_eq!(verdict(&function(2, frames::ANY), &urgent), Verdict::Match);
             let mut first = tcp(payload, 5, 0);

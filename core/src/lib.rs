@@ -9,7 +9,8 @@
 //!
 //! A packet takes this way: [`judge()`] finds the payload behind the transport header, hands it in
 //! pieces to a [`frame::Walk`], which cuts it into frames, and asks the [`Rule`] about each frame
-//! that it sees.
+//! that it sees. A packet of a TCP connection that is followed takes another: [`track::judge`]
+//! walks on from where the connection's stream stands.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -21,8 +22,10 @@ pub mod link;
 pub mod packet;
 pub mod rule;
 pub mod scan;
+pub mod segment;
 #[cfg(feature = "text")]
 pub mod text;
+pub mod track;
 
 pub use judge::judge;
 pub use packet::{Fragment, Headers, Octets, Packet, Verdict};

@@ -27,6 +27,10 @@ pub const HEADER_FIELDS: usize = 8;
 pub const BLOCK: u8 = 16;
 /// FIR in the transport octet: the first segment of a fragment.
 pub const TRANSPORT_FIR: u8 = 0x40;
+/// FIN in the transport octet: the last segment of a fragment.
+pub const TRANSPORT_FIN: u8 = 0x80;
+/// The sequence number in the transport octet, modulo 64.
+pub const TRANSPORT_SEQUENCE: u8 = 0x3F;
 
 /// Where the fields stand in a header.
 pub mod offset {

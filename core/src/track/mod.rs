@@ -1,0 +1,610 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Following a TCP connection: each packet judged as the next piece of its stream.
+//!
+//! What is known of a connection is its [`Connection`]: for each direction where the committed
+//! octets end, where in a frame that is, and the last of the octets themselves. [`judge`] is a pure
+//! function of that and of a packet; any number of rules may ask. [`Connection::commit`] takes a
+//! packet that has passed all of them, once, and says whether it may still go on.
+//!
+//! Nothing is believed that a forger could say: an octet that was committed is that octet for good,
+//! whatever is acknowledged, and a packet which overlaps it must repeat it. So it does not matter
+//! which of several packets a receiver takes, drops, or never sees.
+//!
+//! Numbers of sequence are modulo 2^32, times are in seconds of any clock that only goes on, modulo
+//! 2^32 as well. The memory for octets is the caller's: a ring for each direction, of any size.
+
+mod kept;
+mod message;
+mod stream;
+
+use crate::judge::Judgement;
+use crate::packet::{Fragment, Headers, Packet, Verdict};
+use crate::rule::Rule;
+use crate::segment::{flag, Segment};
+use stream::{Advanced, Asked, Passed, Stream};
+
+pub use message::MAX_MESSAGES;
+pub use stream::Scratch;
+
+/// Octets of a direction that are kept at least while it is in use, where the memory allows.
+pub const KEPT_AT_LEAST: u32 = 2048;
+
+/// The direction of a packet, as the connection's first packet had it.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From who sent the first packet.
+    Original = 0,
+    /// The other.
+    Reply = 1,
+}
+
+impl Direction {
+    /// The opposite direction.
+    #[must_use]
+    pub fn other(self) -> Direction {
+        match self {
+            Direction::Original => Direction::Reply,
+            Direction::Reply => Direction::Original,
+        }
+    }
+}
+
+/// What bounds the following of a connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Seconds for which a frame may be unfinished; past it the connection is not followed.
+    pub frame_age: u32,
+    /// Messages in progress in a direction, at most [`MAX_MESSAGES`]; segments of further ones are
+    /// continuations of nothing.
+    pub messages: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            frame_age: 15,
+            messages: MAX_MESSAGES as u32,
+        }
+    }
+}
+
+/// How far a connection is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// A SYN has passed, and no SYN-ACK that agrees with it.
+    #[default]
+    Opening,
+    /// Both streams are known, from their first octet on.
+    Followed,
+    /// Not any more, and never again.
+    Ended,
+}
+
+/// What is known of a connection.
+///
+/// It is followed once at most: who begins anew begins with another `Connection`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Connection {
+    /// What tells it from every other, of all times.
+    id: u64,
+    /// The initial sequence number of the original direction.
+    sequence: u32,
+    /// That of the other, once followed.
+    reply_sequence: u32,
+    /// Where the SYN went out: no SYN-ACK is believed that comes in elsewhere.
+    interface: u32,
+    state: State,
+    streams: [Stream; 2],
+}
+
+/// What a committed packet has done to a connection, and whether it may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// It goes on.
+    Pass,
+    /// It goes on, and the connection is followed from here.
+    Followed,
+    /// It goes on; a message in it found no room among those in progress.
+    Crowded,
+    /// It goes on, and the connection is not followed any more: it was let through unjudged and is not
+    /// valid, or its octets have no place.
+    Ended,
+    /// It goes on, and the connection is not followed any more: it is a SYN or SYN-ACK with another
+    /// initial sequence number, or one that has no place in a handshake of two.
+    Voided,
+    /// To be dropped: payload behind a hole.
+    Ahead,
+    /// To be dropped: payload that is not what was committed, or that lies before what is kept.
+    Overlap,
+    /// To be dropped, and the connection to be forgotten by all who know it: a SYN with another initial
+    /// sequence number. The sender's next SYN finds nothing in its way.
+    Renewed,
+    /// To be dropped: a SYN-ACK that came in where the SYN did not go out, so that somebody else
+    /// sent it.
+    Strayed,
+}
+
+/// A packet that is committed, beside its octets.
+#[derive(Clone, Copy, Debug)]
+pub struct Passing<'a> {
+    /// The direction that it has.
+    pub direction: Direction,
+    /// What the IP layer says of it.
+    pub headers: &'a Headers,
+    /// The time.
+    pub now: u32,
+    /// Where it came in; 0 for this host. Interfaces have numbers.
+    pub came_in: u32,
+}
+
+/// A connection that a packet belongs to, to judge by.
+pub struct Tracked<'a> {
+    /// The connection.
+    pub connection: &'a Connection,
+    /// The packet's direction.
+    pub direction: Direction,
+    /// The memory of that direction.
+    pub memory: &'a [u8],
+    /// Room to judge in.
+    pub scratch: &'a mut Scratch,
+    /// The time.
+    pub now: u32,
+    /// What bounds it.
+    pub limits: Limits,
+}
+
+/// Judges a TCP packet as the next piece of its connection's stream, by whatever rule.
+///
+/// Where the connection is not followed the packet is judged by itself, as by [`crate::judge()`].
+pub fn judge(
+    rule: &Rule,
+    packet: &dyn Packet,
+    headers: &Headers,
+    tracked: &mut Tracked<'_>,
+) -> Verdict {
+    let connection = tracked.connection;
+    if headers.fragment == Fragment::Later || !connection.is_followed(tracked.now, &tracked.limits)
+    {
+        return crate::judge(rule, packet, headers);
+    }
+    let Some(segment) = Segment::read(packet, headers) else {
+        return Verdict::HotDrop;
+    };
+    if headers.fragment == Fragment::First {
+        return Verdict::of(Judgement::beyond(rule).matches(rule));
+    }
+    let asked = Asked {
+        rule,
+        packet,
+        segment: &segment,
+        limits: &tracked.limits,
+    };
+    let of = connection.of(tracked.direction);
+    let stream = connection.stream(tracked.direction);
+    let judgement = stream.judge(&asked, tracked.memory, of, tracked.scratch);
+    Verdict::of(judgement.matches(rule))
+}
+
+impl Connection {
+    /// Begins with a SYN that has passed all rules, and went out by `interface`. `id` must be another
+    /// each time. `None` when it is no SYN to begin with: it has payload, or other flags.
+    pub fn begin(
+        id: u64,
+        packet: &dyn Packet,
+        headers: &Headers,
+        interface: u32,
+    ) -> Option<Connection> {
+        let segment = whole(packet, headers)?;
+        let odd = flag::ACK | flag::FIN | flag::RST | flag::URG;
+        let begins = segment.has(flag::SYN) && !segment.has(odd) && segment.length() == 0;
+        begins.then(|| Connection {
+            id,
+            sequence: segment.sequence,
+            interface,
+            ..Connection::default()
+        })
+    }
+
+    /// Whether packets are judged as pieces of its streams.
+    pub fn is_followed(&self, now: u32, limits: &Limits) -> bool {
+        self.state == State::Followed
+            && !self
+                .streams
+                .iter()
+                .any(|stream| stream.is_stale(now, limits))
+    }
+
+    /// Whether it will never be followed again.
+    pub fn is_over(&self) -> bool {
+        self.state == State::Ended
+    }
+
+    /// Octets of a direction that should be kept when so many more are committed.
+    pub fn wanted(&self, direction: Direction, more: u32) -> u32 {
+        let stream = self.stream(direction);
+        if self.state != State::Followed {
+            return 0;
+        }
+        let last = stream.kept().saturating_add(more).min(KEPT_AT_LEAST);
+        stream.unacknowledged().saturating_add(more).max(last)
+    }
+
+    /// Octets of a direction that have not been acknowledged.
+    pub fn unacknowledged(&self, direction: Direction) -> u32 {
+        self.stream(direction).unacknowledged()
+    }
+
+    /// Moves the octets of a direction to other memory: as many of the last as that has room for.
+    pub fn move_to(&mut self, direction: Direction, from: &[u8], to: &mut [u8]) {
+        self.stream_mut(direction).move_to(from, to);
+    }
+
+    /// Takes a packet that has passed all rules. `memory` is that of the packet's direction.
+    ///
+    /// The same packet may come twice, at two hooks: the second time changes nothing.
+    pub fn commit(
+        &mut self,
+        packet: &dyn Packet,
+        passing: &Passing<'_>,
+        memory: &mut [u8],
+        limits: &Limits,
+        scratch: &mut Scratch,
+    ) -> Commit {
+        let Some(segment) = whole(packet, passing.headers) else {
+            // A fragment: nobody knows what its octets come to.
+            return self.end(Commit::Ended);
+        };
+        if segment.has(flag::SYN) {
+            return self.shake(&segment, passing);
+        }
+        match self.state {
+            State::Opening if segment.length() == 0 && !segment.has(flag::URG) => {
+                return Commit::Pass
+            }
+            State::Ended => return Commit::Pass,
+            State::Opening => return self.end(Commit::Ended),
+            State::Followed if !self.is_followed(passing.now, limits) => {
+                return self.end(Commit::Ended)
+            }
+            State::Followed => {}
+        }
+        let of = self.of(passing.direction);
+        let passed = Passed {
+            packet,
+            segment: &segment,
+            limits,
+            now: passing.now,
+        };
+        let stream = self.stream_mut(passing.direction);
+        let commit = match stream.advance(&passed, memory, of, scratch) {
+            Advanced::On => Commit::Pass,
+            Advanced::Crowded => Commit::Crowded,
+            Advanced::Ahead => return Commit::Ahead,
+            Advanced::Overlap => return Commit::Overlap,
+            Advanced::Lost => return self.end(Commit::Ended),
+        };
+        if segment.has(flag::ACK) {
+            self.stream_mut(passing.direction.other())
+                .acknowledge(segment.acknowledgement);
+        }
+        commit
+    }
+
+    /// Takes a SYN or SYN-ACK.
+    fn shake(&mut self, segment: &Segment, passing: &Passing<'_>) -> Commit {
+        let is_bare = segment.length() == 0 && !segment.has(flag::FIN | flag::RST | flag::URG);
+        match (passing.direction, segment.has(flag::ACK)) {
+            (Direction::Original, false) if segment.sequence != self.sequence => {
+                self.end(Commit::Renewed)
+            }
+            (Direction::Original, false) if is_bare => Commit::Pass,
+            (Direction::Reply, true) if passing.came_in != self.interface => Commit::Strayed,
+            (Direction::Reply, true) if self.state == State::Opening && is_bare => {
+                if segment.acknowledgement != self.sequence.wrapping_add(1) {
+                    return Commit::Pass;
+                }
+                self.reply_sequence = segment.sequence;
+                self.state = State::Followed;
+                self.streams = [
+                    Stream::starting(self.sequence.wrapping_add(1)),
+                    Stream::starting(segment.sequence.wrapping_add(1)),
+                ];
+                Commit::Followed
+            }
+            (Direction::Reply, true)
+                if is_bare
+                    && segment.sequence == self.reply_sequence
+                    && segment.acknowledgement == self.sequence.wrapping_add(1) =>
+            {
+                Commit::Pass
+            }
+            _ if self.state == State::Ended => Commit::Pass,
+            _ => self.end(Commit::Voided),
+        }
+    }
+
+    fn end(&mut self, commit: Commit) -> Commit {
+        self.state = State::Ended;
+        commit
+    }
+
+    fn stream(&self, direction: Direction) -> &Stream {
+        let [original, reply] = &self.streams;
+        match direction {
+            Direction::Original => original,
+            Direction::Reply => reply,
+        }
+    }
+
+    fn stream_mut(&mut self, direction: Direction) -> &mut Stream {
+        let [original, reply] = &mut self.streams;
+        match direction {
+            Direction::Original => original,
+            Direction::Reply => reply,
+        }
+    }
+
+    /// What tells a stream from every other, of all times.
+    fn of(&self, direction: Direction) -> u64 {
+        self.id.wrapping_mul(2).wrapping_add(direction as u64)
+    }
+}
+
+/// The segment of a packet that is not a fragment.
+fn whole(packet: &dyn Packet, headers: &Headers) -> Option<Segment> {
+    match headers.fragment {
+        Fragment::Whole => Segment::read(packet, headers),
+        Fragment::First | Fragment::Later => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Octets;
+    use crate::rule::{option, protocol, status};
+    use core::mem::size_of;
+
+    const READ: [u8; 27] = [
+        0x05, 0x64, 0x14, 0xF3, 0x01, 0x00, 0x00, 0x04, 0x0A, 0x3B, 0xC0, 0xC3, 0x01, 0x3C, 0x02,
+        0x06, 0x3C, 0x03, 0x06, 0x3C, 0x04, 0x06, 0x3C, 0x01, 0x06, 0x9A, 0x12,
+    ];
+    const RESTART: [u8; 15] = [
+        0x05, 0x64, 0x08, 0xC4, 0x01, 0x00, 0x00, 0x04, 0xA4, 0xCF, 0xC0, 0xC0, 0x0D, 0x9C, 0x86,
+    ];
+
+    const ISN: u32 = u32::MAX - 5;
+    const REPLY_ISN: u32 = 77;
+
+    /// A TCP segment: 20 octets of header, then a payload.
+    struct Sent {
+        octets: [u8; 320],
+        headers: Headers,
+    }
+
+    fn sent(sequence: u32, acknowledgement: u32, flags: u8, payload: &[u8]) -> Sent {
+        let mut octets = [0u8; 320];
+        octets[4..8].copy_from_slice(&sequence.to_be_bytes());
+        octets[8..12].copy_from_slice(&acknowledgement.to_be_bytes());
+        octets[12] = 5 << 4;
+        octets[13] = flags;
+        octets[20..][..payload.len()].copy_from_slice(payload);
+        Sent {
+            octets,
+            headers: Headers {
+                end: 20 + payload.len() as u32,
+                protocol: protocol::TCP,
+                ..Headers::default()
+            },
+        }
+    }
+
+    /// A connection and what belongs to it.
+    struct World {
+        connection: Connection,
+        memory: [[u8; 600]; 2],
+        scratch: Scratch,
+        now: u32,
+    }
+
+    impl World {
+        fn followed() -> World {
+            let syn = sent(ISN, 0, flag::SYN, &[]);
+            let connection = Connection::begin(1, &Octets(&syn.octets), &syn.headers, 2).unwrap();
+            let mut world = World {
+                connection,
+                memory: [[0; 600]; 2],
+                scratch: Scratch::new(),
+                now: 1000,
+            };
+            let answer = sent(REPLY_ISN, ISN.wrapping_add(1), flag::SYN | flag::ACK, &[]);
+            assert_eq!(world.commit(Direction::Reply, &answer, 2), Commit::Followed);
+            world
+        }
+
+        fn commit(&mut self, direction: Direction, sent: &Sent, came_in: u32) -> Commit {
+            let passing = Passing {
+                direction,
+                headers: &sent.headers,
+                now: self.now,
+                came_in,
+            };
+            let memory = &mut self.memory[direction as usize];
+            self.connection.commit(
+                &Octets(&sent.octets),
+                &passing,
+                memory,
+                &Limits::default(),
+                &mut self.scratch,
+            )
+        }
+
+        fn matches(&mut self, rule: &Rule, sent: &Sent) -> bool {
+            let mut tracked = Tracked {
+                connection: &self.connection,
+                direction: Direction::Original,
+                memory: &self.memory[0],
+                scratch: &mut self.scratch,
+                now: self.now,
+                limits: Limits::default(),
+            };
+            judge(rule, &Octets(&sent.octets), &sent.headers, &mut tracked) == Verdict::Match
+        }
+
+        fn status_of(&mut self, sent: &Sent) -> u8 {
+            let mut found = 0;
+            for bit in 0..5 {
+                let rule = Rule {
+                    set: option::STATUS | option::TRACK,
+                    status: 1 << bit,
+                    ..Rule::default()
+                };
+                if self.matches(&rule, sent) {
+                    assert_eq!(found, 0, "a packet has one status");
+                    found = rule.status;
+                }
+            }
+            found
+        }
+    }
+
+    /// A segment of the client that begins so many octets behind its first.
+    fn data(at: u32, payload: &[u8]) -> Sent {
+        let first = ISN.wrapping_add(1);
+        sent(first.wrapping_add(at), REPLY_ISN + 1, flag::ACK, payload)
+    }
+
+    fn only(code: u8) -> Rule {
+        let mut rule = Rule {
+            set: option::FC | option::TRACK,
+            ..Rule::default()
+        };
+        rule.fc[usize::from(code / 32)] = 1 << (code % 32);
+        rule
+    }
+
+    #[test]
+    fn a_direction_takes_at_most_512_octets_beside_what_is_kept() {
+        assert!(size_of::<Stream>() <= 512);
+        assert!(size_of::<Connection>() <= 1024);
+    }
+
+    #[test]
+    fn frames_may_be_cut_anywhere() {
+        for size in 1..=READ.len() {
+            let mut world = World::followed();
+            for round in 0..40u32 {
+                let mut at = round * READ.len() as u32;
+                for piece in READ.chunks(size) {
+                    let sent = data(at, piece);
+                    at += piece.len() as u32;
+                    assert!(world.matches(&only(1), &sent), "{size} at {at}");
+                    let whole = at as usize % READ.len() == 0;
+                    let wanted = if whole {
+                        status::VALID
+                    } else {
+                        status::PARTIAL
+                    };
+                    assert_eq!(world.status_of(&sent), wanted);
+                    assert_eq!(world.commit(Direction::Original, &sent, 0), Commit::Pass);
+                    // Again, as when it is lost behind the gateway.
+                    assert_eq!(world.status_of(&sent), status::NONE);
+                    assert_eq!(world.commit(Direction::Original, &sent, 0), Commit::Pass);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_changes_unless_it_is_committed() {
+        let mut world = World::followed();
+        assert!(!world.matches(&only(1), &data(0, &RESTART)));
+        assert!(world.matches(&only(13), &data(0, &RESTART)));
+        assert!(world.matches(&only(1), &data(0, &READ)));
+        assert_eq!(world.status_of(&data(1, &READ)), status::AHEAD);
+        assert_eq!(
+            world.commit(Direction::Original, &data(1, &READ), 0),
+            Commit::Ahead
+        );
+        assert_eq!(world.status_of(&data(0, &READ)), status::VALID);
+    }
+
+    #[test]
+    fn what_was_committed_cannot_be_replaced() {
+        let mut world = World::followed();
+        let first = data(0, &READ);
+        assert_eq!(world.commit(Direction::Original, &first, 0), Commit::Pass);
+        let mut other = data(0, &RESTART);
+        assert_eq!(world.status_of(&other), status::MALFORMED);
+        assert!(!world.matches(&only(13), &other));
+        assert_eq!(
+            world.commit(Direction::Original, &other, 0),
+            Commit::Overlap
+        );
+        // Before the first octet, so that a receiver would trim it.
+        other = data(u32::MAX, &READ);
+        assert_eq!(world.status_of(&other), status::MALFORMED);
+        // An overlap that repeats, and goes on.
+        let mut more = [0u8; 42];
+        more[..27].copy_from_slice(&READ);
+        more[27..].copy_from_slice(&RESTART);
+        assert!(world.matches(&only(13), &data(0, &more)));
+        assert!(!world.matches(&only(1), &data(0, &more)));
+        assert_eq!(
+            world.commit(Direction::Original, &data(0, &more), 0),
+            Commit::Pass
+        );
+        assert_eq!(world.status_of(&data(27, &RESTART)), status::NONE);
+    }
+
+    #[test]
+    fn a_frame_has_an_age() {
+        let mut world = World::followed();
+        let (begin, rest) = READ.split_at(12);
+        let (begin, rest) = (data(0, begin), data(12, rest));
+        assert_eq!(world.commit(Direction::Original, &begin, 0), Commit::Pass);
+        world.now += Limits::default().frame_age;
+        assert!(world.matches(&only(1), &rest));
+        world.now += 1;
+        assert!(!world.matches(&only(1), &rest));
+        assert_eq!(world.status_of(&rest), 0);
+        assert_eq!(world.commit(Direction::Original, &rest, 0), Commit::Ended);
+    }
+
+    #[test]
+    fn handshakes_that_do_not_agree_are_not_followed() {
+        let limits = Limits::default();
+        let syn = sent(ISN, 0, flag::SYN, &[]);
+        let begin = |sent: &Sent| Connection::begin(1, &Octets(&sent.octets), &sent.headers, 2);
+        for flags in [flag::FIN, flag::RST, flag::ACK, flag::URG] {
+            assert!(begin(&sent(ISN, 0, flag::SYN | flags, &[])).is_none());
+        }
+        assert!(begin(&sent(ISN, 0, flag::SYN, &[5])).is_none());
+        let mut world = World::followed();
+        world.connection = begin(&syn).unwrap();
+        let answer = |number, ack| sent(number, ack, flag::SYN | flag::ACK, &[]);
+        let right = answer(REPLY_ISN, ISN.wrapping_add(1));
+        assert_eq!(world.commit(Direction::Reply, &right, 1), Commit::Strayed);
+        let wrong = answer(REPLY_ISN, ISN);
+        assert_eq!(world.commit(Direction::Reply, &wrong, 2), Commit::Pass);
+        assert!(!world.connection.is_followed(0, &limits));
+        assert_eq!(world.commit(Direction::Reply, &right, 2), Commit::Followed);
+        // The same again, then another.
+        assert_eq!(world.commit(Direction::Reply, &right, 2), Commit::Pass);
+        assert_eq!(world.commit(Direction::Original, &syn, 0), Commit::Pass);
+        assert!(world.connection.is_followed(world.now, &limits));
+        let other = sent(ISN.wrapping_add(9), 0, flag::SYN, &[]);
+        assert_eq!(
+            world.commit(Direction::Original, &other, 0),
+            Commit::Renewed
+        );
+        assert!(!world.connection.is_followed(world.now, &limits));
+        let mut world = World::followed();
+        let other = answer(REPLY_ISN + 1, ISN.wrapping_add(1));
+        assert_eq!(world.commit(Direction::Reply, &other, 2), Commit::Voided);
+        assert!(world.connection.is_over());
+    }
+}

@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One direction of a connection: where its octets stand, and the judgement of the next ones.
+
+use super::kept::Kept;
+use super::message::Messages;
+use super::Limits;
+use crate::frame::{Event, Seen, Walk};
+use crate::judge::{Judgement, Question};
+use crate::packet::Packet;
+use crate::rule::{status, Rule};
+use crate::segment::{flag, Segment};
+
+/// Octets of a payload that are held at a time.
+pub(super) const HELD: usize = 2048;
+
+/// The longest that a frame can be.
+const LONGEST_FRAME: u32 = 292;
+
+/// What has been committed of one direction of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stream {
+    /// Sequence number of the next octet that is expected.
+    next: u32,
+    /// The highest that the other side acknowledged, or says it did.
+    acknowledged: u32,
+    /// Where the sender said that its octets end.
+    fin: Option<u32>,
+    /// The second in which the frame that is not finished began.
+    since: u32,
+    kept: Kept,
+    course: Course,
+}
+
+/// What a stream's octets come to: the same octets, from its start on, always come to the same.
+#[derive(Clone, Copy, Debug, Default)]
+struct Course {
+    walk: Walk,
+    messages: Messages,
+}
+
+/// Where a payload stands in a stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// There is none.
+    Nothing,
+    /// Nowhere: URG, SYN, behind the end that the sender named.
+    Nowhere,
+    /// Behind a hole.
+    Ahead,
+    /// Before what is kept.
+    Forgotten,
+    /// So many octets before the next one; it fits if those are the same.
+    Before(u32),
+}
+
+/// A course under way.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    course: Course,
+    /// Whether a frame ended.
+    ended: bool,
+    /// Whether a message found no room.
+    crowded: bool,
+}
+
+impl Progress {
+    /// A frame has ended: what can be seen of it.
+    fn frame(&mut self, limits: &Limits) -> Seen {
+        let limit = usize::try_from(limits.messages).unwrap_or(usize::MAX);
+        let course = &mut self.course;
+        let (seen, found_room) = course.messages.finished(&course.walk, limit);
+        self.ended = true;
+        self.crowded |= !found_room;
+        seen
+    }
+}
+
+/// Room to judge in. What was judged there last a commit of the same octets need not judge again.
+#[derive(Clone, Copy, Debug)]
+pub struct Scratch {
+    /// What tells the stream from all others.
+    of: u64,
+    /// Where that stream stood.
+    next: u32,
+    /// Sequence number of the first of the octets.
+    sequence: u32,
+    /// How many octets there are; 0 where nothing is held.
+    length: u32,
+    /// What they came to.
+    behind: Progress,
+    octets: [u8; HELD],
+    /// The octets of the packet that is committed.
+    again: [u8; HELD],
+}
+
+impl Scratch {
+    /// Room in which nothing is.
+    pub const fn new() -> Scratch {
+        Scratch {
+            of: 0,
+            next: 0,
+            sequence: 0,
+            length: 0,
+            behind: Progress {
+                course: Course {
+                    walk: Walk::new(),
+                    messages: Messages::new(),
+                },
+                ended: false,
+                crowded: false,
+            },
+            octets: [0; HELD],
+            again: [0; HELD],
+        }
+    }
+
+    /// Begins at a stream's end.
+    fn begin(&mut self, course: &Course) {
+        self.length = 0;
+        self.behind = Progress {
+            course: *course,
+            ended: false,
+            crowded: false,
+        };
+    }
+
+    /// Whether this is what a segment of a stream came to, if the octets are the same.
+    fn holds(&self, stream: &Stream, segment: &Segment, of: u64) -> bool {
+        self.length != 0
+            && self.of == of
+            && self.next == stream.next
+            && self.sequence == segment.sequence
+            && self.length == segment.length()
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Scratch {
+        Scratch::new()
+    }
+}
+
+/// What became of a segment that was committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Advanced {
+    /// It goes on; the stream may have.
+    On,
+    /// The same, but a message found no room.
+    Crowded,
+    /// It must not go on: it stands behind a hole.
+    Ahead,
+    /// It must not go on: it is not what was committed before.
+    Overlap,
+    /// It goes on, and nobody knows the stream from here.
+    Lost,
+}
+
+/// How far `a` is behind `b` in sequence space; negative where it is before.
+fn behind(a: u32, b: u32) -> i32 {
+    a.wrapping_sub(b) as i32
+}
+
+impl Stream {
+    /// A stream whose first octet has this sequence number.
+    pub(super) fn starting(first: u32) -> Stream {
+        Stream {
+            next: first,
+            acknowledged: first,
+            ..Stream::default()
+        }
+    }
+
+    /// Whether a frame has been unfinished for longer than it may.
+    pub(super) fn is_stale(&self, now: u32, limits: &Limits) -> bool {
+        !self.course.walk.at_boundary() && now.wrapping_sub(self.since) > limits.frame_age
+    }
+
+    /// Octets that were committed and, as far as is known, have not arrived.
+    pub(super) fn unacknowledged(&self) -> u32 {
+        self.next.wrapping_sub(self.acknowledged)
+    }
+
+    /// Takes note of what the other side says that it has received.
+    pub(super) fn acknowledge(&mut self, number: u32) {
+        if behind(number, self.acknowledged) > 0 {
+            // Its FIN has a number too.
+            self.acknowledged = if behind(number, self.next) > 0 {
+                self.next
+            } else {
+                number
+            };
+        }
+    }
+
+    pub(super) fn kept(&self) -> u32 {
+        self.kept.count()
+    }
+
+    pub(super) fn move_to(&mut self, from: &[u8], to: &mut [u8]) {
+        self.kept.move_to(from, to);
+    }
+
+    fn place(&self, segment: &Segment) -> Place {
+        let length = segment.length();
+        if segment.has(flag::URG) {
+            return Place::Nowhere;
+        }
+        if length == 0 {
+            return Place::Nothing;
+        }
+        let end = segment.sequence.wrapping_add(length);
+        let is_behind_fin = self.fin.is_some_and(|fin| behind(end, fin) > 0);
+        if segment.has(flag::SYN) || is_behind_fin {
+            return Place::Nowhere;
+        }
+        if behind(segment.sequence, self.next) > 0 {
+            return Place::Ahead;
+        }
+        match self.next.wrapping_sub(segment.sequence) {
+            back if back > self.kept.count() => Place::Forgotten,
+            back => Place::Before(back),
+        }
+    }
+
+    /// Judges a segment as this stream's next. `of` is what tells the stream from all others.
+    pub(super) fn judge(
+        &self,
+        asked: &Asked<'_>,
+        memory: &[u8],
+        of: u64,
+        scratch: &mut Scratch,
+    ) -> Judgement {
+        let rule = asked.rule;
+        match self.place(asked.segment) {
+            Place::Nothing => Judgement {
+                status: status::NONE,
+                frames: false,
+            },
+            Place::Ahead => Judgement {
+                status: status::AHEAD,
+                ..Judgement::beyond(rule)
+            },
+            Place::Nowhere | Place::Forgotten => Judgement::beyond(rule),
+            Place::Before(back) => self.judge_octets(asked, memory, back, of, scratch),
+        }
+    }
+
+    fn judge_octets(
+        &self,
+        asked: &Asked<'_>,
+        memory: &[u8],
+        back: u32,
+        of: u64,
+        scratch: &mut Scratch,
+    ) -> Judgement {
+        let segment = asked.segment;
+        let mut question = Question::new(asked.rule);
+        self.search_before(&mut question, memory, back);
+        scratch.begin(&self.course);
+        let length = segment.length();
+        let mut done = 0u32;
+        while done < length && !question.is_decided() {
+            let Some(piece) = fetch(asked.packet, segment, done, &mut scratch.octets) else {
+                return Judgement::beyond(asked.rule);
+            };
+            question.search(piece);
+            let old_left = back.saturating_sub(done);
+            let (old, fresh) = split(piece, old_left);
+            question.wrong |= !self.kept.are(memory, old_left, old);
+            let mut rest = fresh;
+            while !rest.is_empty() && !question.wrong && !question.is_decided() {
+                let event;
+                (event, rest) = scratch.behind.course.walk.step(rest);
+                match event {
+                    Event::Wrong => question.wrong = true,
+                    Event::Addressed => question.addressed(&scratch.behind.course.walk),
+                    Event::Frame => question.frame(&scratch.behind.frame(asked.limits)),
+                    Event::Taken => {}
+                }
+            }
+            done = done.saturating_add(number(piece.len()));
+        }
+        if question.wrong || done < length {
+            return question.end(status::MALFORMED);
+        }
+        if back >= length {
+            return Judgement {
+                status: status::NONE,
+                frames: false,
+            };
+        }
+        let course = &scratch.behind.course;
+        let is_whole = course.walk.at_boundary();
+        if !is_whole {
+            question.frame(&course.messages.unfinished(&course.walk));
+        }
+        if length <= number(HELD) && !question.is_decided() {
+            scratch.of = of;
+            scratch.next = self.next;
+            scratch.sequence = segment.sequence;
+            scratch.length = length;
+        }
+        question.end_exactly(if is_whole {
+            status::VALID
+        } else {
+            status::PARTIAL
+        })
+    }
+
+    /// Searches, where it is wanted, what a receiver that finds a packet wrong will search as well: the
+    /// frame that the packet stands in, as far as it was committed.
+    fn search_before(&self, question: &mut Question<'_>, memory: &[u8], back: u32) {
+        if !question.searches() {
+            return;
+        }
+        // Where octets come again, nobody knows which of them the receiver has.
+        let begun = match back {
+            0 => self.course.walk.octets_come(),
+            _ => LONGEST_FRAME,
+        };
+        let start = back.saturating_add(begun).min(self.kept.count());
+        let count = usize::try_from(start.saturating_sub(back)).unwrap_or(0);
+        for part in self.kept.before(memory, start, count) {
+            question.search(part);
+        }
+    }
+
+    /// Goes on by a segment that has passed all rules.
+    pub(super) fn advance(
+        &mut self,
+        asked: &Passed<'_>,
+        memory: &mut [u8],
+        of: u64,
+        scratch: &mut Scratch,
+    ) -> Advanced {
+        let advanced = match self.place(asked.segment) {
+            Place::Nothing => Advanced::On,
+            Place::Ahead => Advanced::Ahead,
+            Place::Nowhere => Advanced::Lost,
+            Place::Forgotten => Advanced::Overlap,
+            Place::Before(back) if scratch.holds(self, asked.segment, of) => {
+                self.take_judged(asked, memory, back, scratch)
+            }
+            Place::Before(back) => self.take(asked, memory, back, scratch),
+        };
+        if asked.segment.has(flag::FIN) && matches!(advanced, Advanced::On | Advanced::Crowded) {
+            let end = asked.segment.sequence.wrapping_add(asked.segment.length());
+            let is_first = self.fin.is_none_or(|fin| behind(end, fin) < 0);
+            if is_first && behind(end, self.next) >= 0 {
+                self.fin = Some(end);
+            }
+        }
+        advanced
+    }
+
+    /// Takes octets that were judged just now, if they still are those.
+    fn take_judged(
+        &mut self,
+        asked: &Passed<'_>,
+        memory: &mut [u8],
+        back: u32,
+        scratch: &mut Scratch,
+    ) -> Advanced {
+        let Some(octets) = fetch(asked.packet, asked.segment, 0, &mut scratch.again) else {
+            return Advanced::Lost;
+        };
+        if scratch.octets.get(..octets.len()) != Some(octets) {
+            return self.take(asked, memory, back, scratch);
+        }
+        let (_, fresh) = split(octets, back);
+        self.kept.push(memory, fresh);
+        self.course_is(asked, number(fresh.len()), scratch)
+    }
+
+    /// Takes octets.
+    fn take(
+        &mut self,
+        asked: &Passed<'_>,
+        memory: &mut [u8],
+        back: u32,
+        scratch: &mut Scratch,
+    ) -> Advanced {
+        scratch.begin(&self.course);
+        let length = asked.segment.length();
+        let mut done = 0u32;
+        while done < length {
+            let Some(piece) = fetch(asked.packet, asked.segment, done, &mut scratch.octets) else {
+                return Advanced::Lost;
+            };
+            let old_left = back.saturating_sub(done);
+            let (old, fresh) = split(piece, old_left);
+            if !self.kept.are(memory, old_left, old) {
+                return Advanced::Overlap;
+            }
+            self.kept.push(memory, fresh);
+            let mut rest = fresh;
+            while !rest.is_empty() {
+                let event;
+                (event, rest) = scratch.behind.course.walk.step(rest);
+                match event {
+                    Event::Wrong => return Advanced::Lost,
+                    Event::Frame => _ = scratch.behind.frame(asked.limits),
+                    Event::Addressed | Event::Taken => {}
+                }
+            }
+            done = done.saturating_add(number(piece.len()));
+        }
+        self.course_is(asked, length.saturating_sub(back), scratch)
+    }
+
+    /// Has gone on by so many octets, to what is in the scratch.
+    fn course_is(&mut self, asked: &Passed<'_>, fresh: u32, scratch: &mut Scratch) -> Advanced {
+        // The scratch is of this stream where it stood before, no more.
+        scratch.length = 0;
+        if fresh == 0 {
+            return Advanced::On;
+        }
+        if self.course.walk.at_boundary() || scratch.behind.ended {
+            self.since = asked.now;
+        }
+        self.course = scratch.behind.course;
+        self.next = self.next.wrapping_add(fresh);
+        if scratch.behind.crowded {
+            Advanced::Crowded
+        } else {
+            Advanced::On
+        }
+    }
+}
+
+/// A segment that a rule asks about.
+pub(super) struct Asked<'a> {
+    pub(super) rule: &'a Rule,
+    pub(super) packet: &'a dyn Packet,
+    pub(super) segment: &'a Segment,
+    pub(super) limits: &'a Limits,
+}
+
+/// A segment that has passed all rules.
+pub(super) struct Passed<'a> {
+    pub(super) packet: &'a dyn Packet,
+    pub(super) segment: &'a Segment,
+    pub(super) limits: &'a Limits,
+    /// The time, in seconds.
+    pub(super) now: u32,
+}
+
+/// Copies payload, from the octet `done` on, as much of it as there is room for. `None` when the
+/// packet does not have what its length promises.
+fn fetch<'s>(
+    packet: &dyn Packet,
+    segment: &Segment,
+    done: u32,
+    to: &'s mut [u8; HELD],
+) -> Option<&'s [u8]> {
+    let left = usize::try_from(segment.length().saturating_sub(done)).unwrap_or(HELD);
+    let octets = to.get_mut(..left.min(HELD))?;
+    packet
+        .copy(segment.from.saturating_add(done), octets)
+        .then_some(octets)
+}
+
+/// The first `at` octets, and the others.
+fn split(octets: &[u8], at: u32) -> (&[u8], &[u8]) {
+    usize::try_from(at)
+        .ok()
+        .and_then(|at| octets.split_at_checked(at))
+        .unwrap_or((octets, &[]))
+}
+
+fn number(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
