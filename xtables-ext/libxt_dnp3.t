@@ -156,7 +156,13 @@
 -p tcp -m dnp3 --status VALID,valid,Partial;-p tcp -m dnp3 --status valid,partial;OK
 -p tcp -m dnp3 --status none,valid,partial,malformed;=;OK
 -p udp -m dnp3 --status partial,none;-p udp -m dnp3 --status none,partial;OK
+-p tcp -m dnp3 --status ahead --track;=;OK
+-p tcp -m dnp3 --track --status Ahead,none;-p tcp -m dnp3 --status none,ahead --track;OK
+-p tcp -m dnp3 ! --status ahead --track;=;OK
+-p tcp -m dnp3 --status none,valid,partial,malformed,ahead --track;=;OK
 -p tcp -m dnp3 --status ahead;;FAIL
+-p tcp -m dnp3 ! --status valid,ahead;;FAIL
+-p udp -m dnp3 --status ahead;;FAIL
 -p tcp -m dnp3 --status vaild;;FAIL
 -p tcp -m dnp3 --status ! valid;;FAIL
 -p tcp -m dnp3 --status valid --status valid;;FAIL
@@ -179,8 +185,24 @@
 -p tcp -m dnp3 ! --frames any;;FAIL
 -p tcp -m dnp3 --frames any --frames any;;FAIL
 #
+# --track; it is saved behind the others, and is for TCP, wherever that is said
+-p tcp -m dnp3 --track;=;OK
+-p tcp -m dnp3 --track --fc 1;-p tcp -m dnp3 --fc 1 --track;OK
+-p tcp -m dnp3 --frames any --track;=;OK
+-p tcp -m dnp3 --status none --track;=;OK
+-p tcp -m dnp3 --fc 1 --status partial --track;=;OK
+-m dnp3 --track -p tcp;-p tcp -m dnp3 --track;OK
+-p tcp -m tcp --dport 20000 -m dnp3 --fc 129 --track -m dnp3 --fc 1 -j ACCEPT;=;OK
+-p udp -m dnp3 --track;;FAIL
+-m dnp3 --fc 1 --track -p udp;;FAIL
+-m dnp3 --track;;FAIL
+-p tcp -m dnp3 ! --track;;FAIL
+-p tcp -m dnp3 --track --track;;FAIL
+-p tcp -m dnp3 --track=1;;FAIL
+-p tcp -m dnp3 --track 1;;FAIL
+#
 # all of them, in any order
--p tcp -m dnp3 --frames any ! --saddr 1 ! --daddr 10:20 ! --fc 1,link ! --status none ! --dir master;=;OK
+-p tcp -m dnp3 --frames any ! --saddr 1 ! --daddr 10:20 ! --fc 1,link ! --status none ! --dir master --track;=;OK
 -p udp -m dnp3 --dir master --status valid --fc link,read --daddr 10 --saddr 1 --frames only;-p udp -m dnp3 --frames only --saddr 1 --daddr 10 --fc 1,link --status valid --dir master;OK
 #
 # what could never match
@@ -195,9 +217,13 @@
 -p tcp -m dnp3 --frames any --status none;;FAIL
 -p tcp -m dnp3 --frames any --status none,partial;=;OK
 -p udp -m dnp3 --status partial;;FAIL
+-p tcp -m dnp3 --fc 1 --status partial;;FAIL
+-p tcp -m dnp3 --fc 1 --status none,ahead --track;;FAIL
+-p tcp -m dnp3 --frames any --status none --track;;FAIL
+-p tcp -m dnp3 ! --status none,valid,partial,malformed,ahead --track;;FAIL
+-p tcp -m dnp3 ! --status none,valid,partial,malformed --track;=;OK
 #
-# what this version does not have; and getopt_long completes an option that is begun
--p tcp -m dnp3 --track;;FAIL
+# getopt_long completes an option that is begun
 -p tcp -m dnp3 --function 1;-p tcp -m dnp3 --fc 1;OK
 #
 # the protocol: TCP or UDP, named and not inverted; of a bare match the kernel is who says so

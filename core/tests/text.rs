@@ -69,6 +69,67 @@ fn every_member_of_the_rule() {
 }
 
 #[test]
+fn track_and_ahead() {
+    let rule = rule("--track --status ahead,partial");
+    assert_eq!(rule.set, option::TRACK | option::STATUS);
+    assert_eq!(rule.invert, 0);
+    assert_eq!(rule.status, status::PARTIAL | status::AHEAD);
+    saves("--track", "--track");
+    // It is saved behind all others, wherever it stood.
+    saves(
+        "--track --fc 1 --dir master --status valid",
+        "--fc 1 --status valid --dir master --track",
+    );
+    saves("--status AHEAD,none --track", "--status none,ahead --track");
+    saves("--track ! --status ahead", "! --status ahead --track");
+    saves("--frames any --fc 1 --track", "--frames any --fc 1 --track");
+
+    let ahead = "--status: 'ahead' needs --track in the same rule";
+    refuses("--status ahead", ahead);
+    refuses("--status valid,ahead", ahead);
+    refuses("! --status ahead", ahead);
+    refuses("--frames any --fc 1 --status Ahead", ahead);
+
+    let twice = "--track: given twice; once is allowed";
+    refuses("--track --track", twice);
+    refuses("--track --fc 1 --track", twice);
+    let inverted = "--track: '!' is not allowed here (--track)";
+    refuses("! --track", inverted);
+    refuses("--fc 1 ! --track", inverted);
+    refuses("--track ! --track", twice);
+    refuses("--track=yes", "--track: takes no value");
+    refuses("--track= --fc 1", "--track: takes no value");
+    // The entry that libxtables has is no other.
+    let given = Builder::new().option(Opt::Track, false, Some("yes"));
+    assert_eq!(
+        given.map_err(|error| error.to_string()),
+        Err("--track: takes no value".to_string())
+    );
+}
+
+/// Of whatever else is wrong with such a rule of UDP, this is said.
+#[test]
+fn udp_has_no_stream() {
+    let line = "--track: needs -p tcp in the same rule; UDP has no stream to follow";
+    for options in [
+        "--track",
+        "--fc 1 --track",
+        "--track --status ahead",
+        "--track --fc 1 --status none",
+    ] {
+        let udp = parse(options.split_whitespace(), protocol::UDP);
+        assert_eq!(
+            udp.map_err(|e| e.to_string()),
+            Err(line.into()),
+            "{options}"
+        );
+    }
+    // And no datagram is ahead of one.
+    let udp = parse(["--status", "ahead"], protocol::UDP);
+    assert_eq!(udp, Err(Error::AheadNeedsTrack));
+}
+
+#[test]
 fn no_option_at_all() {
     saves("", "");
     assert_eq!(rule(""), Rule::default());
@@ -302,22 +363,14 @@ fn statuses_directions_and_readings() {
     saves("--frames only", "--frames only");
     saves("--frames any", "--frames any");
 
-    let allowed = "(none, valid, partial or malformed)";
+    let allowed = "(none, valid, partial, malformed or ahead)";
     for (value, line) in [
         ("vald", "unknown status 'vald': did you mean 'valid'?"),
         ("all", "unknown status 'all'"),
         ("valid,", "'valid,' ends with a comma"),
         ("valid,,none", "empty item in 'valid,,none'"),
         ("1", "'1' is not a status"),
-        (
-            "ahead",
-            "'ahead' needs --track, which this version does not have",
-        ),
-        (
-            "valid,ahead",
-            "'ahead' needs --track, which this version does not have",
-        ),
-        ("ahed", "unknown status 'ahed'"),
+        ("ahed", "unknown status 'ahed': did you mean 'ahead'?"),
     ] {
         refuses(
             &format!("--status {value}"),
@@ -402,12 +455,6 @@ fn options_refused() {
         "--frames: '!' is not allowed here (--frames only|any)",
     );
 
-    let track = "--track: this version cannot follow streams; leave --track out";
-    refuses("--track", track);
-    refuses("! --track", track);
-    refuses("--track --fc 1", track);
-    refuses("--track=yes", "--track: takes no value");
-
     refuses(
         "--fc",
         "--fc: needs a value (0..255, a name, a group, link or cont)",
@@ -420,7 +467,7 @@ fn options_refused() {
     refuses("!", dangling);
     refuses("--fc 1 !", dangling);
     refuses("! ! --fc 1", dangling);
-    let offered = "(--frames, --saddr, --daddr, --fc, --status, --dir)";
+    let offered = "(--frames, --saddr, --daddr, --fc, --status, --dir, --track)";
     refuses(
         "--function 1",
         &format!("unknown option '--function': did you mean '--fc'? {offered}"),
@@ -436,6 +483,10 @@ fn options_refused() {
     refuses(
         "--port 20000",
         &format!("unknown option '--port' {offered}"),
+    );
+    refuses(
+        "--trac",
+        &format!("unknown option '--trac': did you mean '--track'? {offered}"),
     );
     refuses("--fc 1 2", &format!("unknown option '2' {offered}"));
 }
@@ -482,6 +533,11 @@ fn rules_that_can_never_match() {
         "! --status none,valid,partial,malformed",
         &everything("status", "status"),
     );
+    never(
+        "! --status none,valid,partial,malformed,ahead --track",
+        &everything("status", "status"),
+    );
+    assert!(tcp("! --status none,valid,partial,malformed --track").is_ok());
 
     let shared = "! --daddr leaves only self and broadcast, which reach stations inside the list \
                   too, and so satisfy it under --frames any alone";
@@ -530,6 +586,24 @@ fn rules_that_can_never_match() {
         );
     }
 
+    // A stream is followed in pieces: one that ends inside a frame can be surely right so far.
+    let only = "--status allows no valid or partial packet, and --frames only (the default), \
+                which --saddr, --daddr, --fc and --dir ask under, matches no other";
+    for test in ["--saddr 1", "! --fc 1", "--dir master", "--frames only"] {
+        for status in [
+            "--status none",
+            "--status ahead",
+            "--status none,malformed,ahead",
+            "! --status valid,partial",
+        ] {
+            never(&format!("{test} {status} --track"), only);
+            never(&format!("--track {test} {status}"), only);
+        }
+        for status in ["valid", "partial", "none,partial,ahead"] {
+            assert!(tcp(&format!("{test} --status {status} --track")).is_ok());
+        }
+    }
+
     let any = "--status allows none alone, a packet without payload, \
                in which --frames any finds no frame";
     never("--frames any --status none", any);
@@ -537,8 +611,15 @@ fn rules_that_can_never_match() {
         "--frames any --fc 1 ! --status valid,partial,malformed",
         any,
     );
+    never("--frames any --status none --track", any);
+    never(
+        "--track --frames any ! --status valid,partial,malformed,ahead",
+        any,
+    );
     assert!(tcp("--frames any --status none,partial").is_ok());
     assert!(tcp("--frames any --fc 1 --status malformed").is_ok());
+    assert!(tcp("--frames any --fc 1 --status ahead --track").is_ok());
+    assert!(tcp("--frames any ! --status valid,partial,malformed --track").is_ok());
 }
 
 #[test]
@@ -613,8 +694,9 @@ fn a_refused_option_changes_nothing() {
         .is_err());
     assert!(builder.option(Opt::Source, false, Some("3")).is_err());
     assert!(builder
-        .option(Opt::Status, false, Some("valid,ahead"))
+        .option(Opt::Status, false, Some("valid,ahea"))
         .is_err());
+    assert!(builder.option(Opt::Track, true, None).is_err());
     assert_eq!(builder, before);
 }
 
@@ -639,6 +721,11 @@ fn listed() {
              unsolicited_response,authenticate_resp,132,200,255",
         ),
         (
+            "--track --fc read --status valid,ahead",
+            "dnp3 fc 1 status valid,ahead track",
+            "dnp3 fc read status valid,ahead track",
+        ),
+        (
             "--saddr self --daddr 65532:65534",
             "dnp3 saddr 65532 daddr 65532:65534",
             "dnp3 saddr self daddr 65532:65534",
@@ -652,22 +739,6 @@ fn listed() {
         assert_eq!(list(&rule(options), true).to_string(), numeric);
         assert_eq!(list(&rule(options), false).to_string(), names);
     }
-}
-
-/// A kernel that follows streams shares this revision. Its rules must not look weaker than they
-/// are, and must not be restored as weaker ones.
-#[test]
-fn what_this_version_does_not_know_is_shown() {
-    let mut rule = rule("--fc 1 --status valid");
-    rule.set |= option::TRACK;
-    rule.status |= status::AHEAD;
-    assert_eq!(
-        list(&rule, false).to_string(),
-        "dnp3 fc read status valid,ahead track"
-    );
-    let saved = save(&rule).to_string();
-    assert_eq!(saved, "--fc 1 --status valid,ahead --track");
-    assert!(tcp(&saved).is_err());
 }
 
 /// Whatever octets the rule holds, printing it ends, and well.
@@ -704,7 +775,7 @@ fn any_octets_are_printed() {
 #[test]
 fn help_names_everything() {
     let help = help().to_string();
-    for opt in Opt::OFFERED {
+    for opt in Opt::ALL {
         assert!(help.contains(&format!("--{}", opt.name())));
         if let Some(alias) = opt.alias() {
             assert!(help.contains(&format!(", --{alias} ")));
@@ -754,5 +825,4 @@ fn help_names_everything() {
     for line in help.lines() {
         assert_eq!(line.trim_end(), line);
     }
-    assert!(!help.contains("track"));
 }

@@ -714,8 +714,8 @@ fn functions() -> impl Strategy<Value = ([u32; 8], u8)> {
     })
 }
 
-/// Rules in the form that the kernel takes. The reading is that of [`Rule::frames`] and is varied
-/// by the tests.
+/// Rules in the form that the kernel takes, none of which tracks. The reading is that of
+/// [`Rule::frames`] and is varied by the tests.
 pub fn rule() -> impl Strategy<Value = Rule> {
     let options = prop_oneof![
         5 => select(&[option::SADDR, option::DADDR, option::FC, option::DIR][..]),
@@ -765,6 +765,20 @@ pub fn rule() -> impl Strategy<Value = Rule> {
                 rule
             },
         )
+}
+
+/// The same for a rule of TCP, of which some track and may then name `ahead`.
+pub fn tcp_rule() -> impl Strategy<Value = Rule> {
+    let more = select(&[None, Some(0), Some(0), Some(status::AHEAD)][..]);
+    (rule(), more, any::<bool>()).prop_map(|(mut rule, more, alone)| {
+        if let Some(ahead) = more {
+            rule.set |= option::TRACK;
+            if rule.set & option::STATUS != 0 && ahead != 0 {
+                rule.status = if alone { ahead } else { rule.status | ahead };
+            }
+        }
+        rule
+    })
 }
 
 /// The rule under the other reading, and where it had no `--frames`, with one.

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use dnp3_core::rule::{protocol, status, MAX_RANGES};
+use dnp3_core::rule::{protocol, MAX_RANGES};
 use dnp3_core::text::{self, names, Opt};
 use dnp3_tests::frames::{control, frame};
 use dnp3_tests::vm;
@@ -1067,16 +1067,12 @@ fn the_page_has_the_names_of_the_table() {
         .collect();
     assert_eq!(*groups, expected);
 
-    let stateless = names::STATUSES
-        .iter()
-        .filter(|named| named.value & status::STATELESS != 0)
-        .map(|named| named.name)
-        .collect::<Vec<_>>();
+    let statuses: Vec<_> = names::STATUSES.iter().map(|named| named.name).collect();
     let found: Vec<_> = quantifier[1..].iter().map(|row| row[0].as_str()).collect();
-    assert_eq!(found, stateless);
-    assert_eq!(tagged(&page, "STATUS"), stateless);
+    assert_eq!(found, statuses);
+    assert_eq!(tagged(&page, "STATUS"), statuses);
     let classes: Vec<_> = names::CLASSES.iter().map(|named| named.name).collect();
-    assert_eq!(tagged(&page, "OPTIONS")[Opt::OFFERED.len()..], classes);
+    assert_eq!(tagged(&page, "OPTIONS")[Opt::ALL.len()..], classes);
 
     let limit = format!("{MAX_RANGES} ranges are allowed.");
     assert!(page.contains(&limit), "{MATCH}: {limit}");
@@ -1106,7 +1102,7 @@ fn tagged(page: &str, section: &str) -> Vec<String> {
 #[test]
 fn the_page_has_every_option() {
     let page = read(MATCH);
-    let expected: Vec<_> = Opt::OFFERED
+    let expected: Vec<_> = Opt::ALL
         .into_iter()
         .map(|opt| {
             let not = if opt.is_invertible() { "[!] " } else { "" };
@@ -1116,12 +1112,12 @@ fn the_page_has_every_option() {
                 .unwrap_or_default();
             // What is a list has a name, which the page explains.
             let value = match opt {
-                Opt::Source | Opt::Destination => "addresses",
-                Opt::Function => "functions",
-                Opt::Status => "statuses",
-                opt => opt.value().expect("all that is offered has a value"),
+                Opt::Source | Opt::Destination => " addresses".into(),
+                Opt::Function => " functions".into(),
+                Opt::Status => " statuses".into(),
+                opt => opt.value().map(|it| format!(" {it}")).unwrap_or_default(),
             };
-            format!("{not}--{}{alias} {value}", opt.name())
+            format!("{not}--{}{alias}{value}", opt.name())
         })
         .collect();
     assert_eq!(tagged(&page, "OPTIONS")[..expected.len()], expected);
@@ -1130,7 +1126,7 @@ fn the_page_has_every_option() {
         .split("\n.SH ")
         .find(|section| section.starts_with("SYNOPSIS"));
     let synopsis = synopsis.expect("a synopsis").replace('\\', "");
-    for opt in Opt::OFFERED {
+    for opt in Opt::ALL {
         assert!(synopsis.contains(&format!("--{}", opt.name())), "{opt:?}");
     }
 }
@@ -1146,12 +1142,12 @@ fn the_readme_s_language_is_the_table_s() {
     };
     // A line is an option: its names, and then what it takes.
     let lines = block.lines.iter().map(|line| {
-        let line = line.trim().trim_start_matches("-m dnp3 [");
+        let line = line.trim().trim_start_matches("-m dnp3 ");
         let words: Vec<_> = line
-            .split([' ', ',', ']'])
+            .split([' ', ',', '[', ']'])
             .filter(|word| !word.is_empty())
             .collect();
-        let not = words.first() == Some(&"[!") || words.first() == Some(&"[!]");
+        let not = words.first() == Some(&"!");
         let names = words.iter().filter_map(|word| word.strip_prefix("--"));
         (
             not,
@@ -1160,8 +1156,8 @@ fn the_readme_s_language_is_the_table_s() {
         )
     });
     let lines: Vec<_> = lines.collect();
-    assert_eq!(lines.len(), Opt::OFFERED.len());
-    for (opt, (not, names, line)) in Opt::OFFERED.into_iter().zip(lines) {
+    assert_eq!(lines.len(), Opt::ALL.len());
+    for (opt, (not, names, line)) in Opt::ALL.into_iter().zip(lines) {
         assert_eq!(not, opt.is_invertible(), "{line}");
         let expected: Vec<_> = [Some(opt.name()), opt.alias()]
             .into_iter()
@@ -1176,14 +1172,9 @@ fn the_readme_s_language_is_the_table_s() {
         || panic!("no --status"),
         |(before, behind)| (before.to_string(), behind.to_string()),
     );
-    let stateless = names::STATUSES
-        .iter()
-        .filter(|named| named.value & status::STATELESS != 0)
-        .map(|named| named.name)
-        .collect::<Vec<_>>()
-        .join("|");
+    let names = names::STATUSES.map(|named| named.name).join("|");
     assert!(
-        statuses.starts_with(&format!("{stateless}[,...]")),
+        statuses.starts_with(&format!("{names}[,...]")),
         "{statuses}"
     );
 }

@@ -7,10 +7,12 @@
 use dnp3_core::frame::{Class, Seen};
 use dnp3_core::link::Control;
 use dnp3_core::rule::{frames, protocol, Range, MAX_RANGES};
+use dnp3_core::segment::flag;
 use dnp3_core::text::{list, names, parse, save, Builder, Error, Never, Opt};
-use dnp3_core::{judge, Fragment, Headers, Octets, Rule, Verdict};
+use dnp3_core::track::{self, Commit, Connection, Direction, Limits, Passing, Scratch, Tracked};
+use dnp3_core::{judge, Headers, Octets, Rule, Verdict};
 use dnp3_tests::frames::frame;
-use dnp3_tests::generate::rule;
+use dnp3_tests::generate::{rule, tcp_rule};
 use proptest::prelude::*;
 
 /// An address, often one at which something changes.
@@ -30,9 +32,17 @@ fn read(text: &str, protocol: u8) -> Result<Rule, Error<'_>> {
     parse(text.split_ascii_whitespace(), protocol)
 }
 
-/// A rule that something can match, and its protocol.
+/// A rule in the form that the kernel takes, and its protocol.
+fn formed() -> impl Strategy<Value = (Rule, u8)> {
+    prop_oneof![
+        (tcp_rule(), Just(protocol::TCP)),
+        (rule(), Just(protocol::UDP)),
+    ]
+}
+
+/// One that something can match.
 fn valid() -> impl Strategy<Value = (Rule, u8)> {
-    (rule(), protocol()).prop_filter("it can never match", |(rule, protocol)| {
+    formed().prop_filter("it can never match", |(rule, protocol)| {
         Builder::resume(*rule).finish(*protocol, false).is_ok()
     })
 }
@@ -159,7 +169,7 @@ fn written_option() -> impl Strategy<Value = Written> {
         }
         (Opt::Function, texts.join(","), rule)
     });
-    let statuses = prop::collection::vec(choice(&names::STATUSES[..4]), 1..6).prop_map(|items| {
+    let statuses = prop::collection::vec(choice(&names::STATUSES), 1..6).prop_map(|items| {
         let mut rule = Rule::default();
         let (texts, bits): (Vec<String>, Vec<u8>) = items.into_iter().unzip();
         rule.status = bits.into_iter().fold(0, |set, bit| set | bit);
@@ -179,7 +189,10 @@ fn written_option() -> impl Strategy<Value = Written> {
         };
         (Opt::Frames, text, rule)
     });
-    prop_oneof![3 => addresses, 2 => functions, 1 => statuses, 1 => direction, 1 => reading]
+    let track = Just((Opt::Track, String::new(), Rule::default()));
+    prop_oneof![
+        3 => addresses, 2 => functions, 1 => statuses, 1 => direction, 1 => reading, 1 => track
+    ]
 }
 
 /// Options in any order and form, none of them twice, and the rule that they mean, put together without the
@@ -202,7 +215,9 @@ fn written() -> impl Strategy<Value = (Vec<String>, Rule, u8)> {
                 Some(alias) if form & 2 != 0 => alias,
                 _ => opt.name(),
             };
-            if form & 4 != 0 {
+            if opt.value().is_none() {
+                words.push(format!("--{name}"));
+            } else if form & 4 != 0 {
                 words.push(format!("--{name}={value}"));
             } else {
                 words.extend([format!("--{name}"), value]);
@@ -230,7 +245,7 @@ proptest! {
 
     /// The generated rules are what the kernel takes, else the other properties say little.
     #[test]
-    fn rules_are_well_formed(rule in rule(), protocol in protocol()) {
+    fn rules_are_well_formed((rule, protocol) in formed()) {
         prop_assert_eq!(rule.check(protocol, false), Ok(()));
     }
 
@@ -257,9 +272,13 @@ proptest! {
 
     /// What can never match is refused, however it came about, for the same reason.
     #[test]
-    fn refused_is_refused_again(rule in rule(), protocol in protocol()) {
+    fn refused_is_refused_again(rule in tcp_rule(), protocol in protocol()) {
         if let Err(refused) = Builder::resume(rule).finish(protocol, false) {
-            prop_assert!(matches!(refused, Error::Never(_)));
+            if rule.check(protocol, false).is_ok() {
+                prop_assert!(matches!(refused, Error::Never(_)));
+            } else {
+                prop_assert_eq!(refused, Error::TrackNeedsTcp);
+            }
             let text = save(&rule).to_string();
             prop_assert_eq!(read(&text, protocol), Err(refused), "{}", text);
         }
@@ -268,7 +287,7 @@ proptest! {
     /// The listing says all that the saved form says: made into options, it is the same rule,
     /// with names or without.
     #[test]
-    fn listed_is_the_same_rule(rule in rule(), numeric in prop::bool::ANY) {
+    fn listed_is_the_same_rule(rule in tcp_rule(), numeric in prop::bool::ANY) {
         let listed = list(&rule, numeric).to_string();
         let mut builder = Builder::new();
         let mut words = listed.split_ascii_whitespace();
@@ -281,7 +300,8 @@ proptest! {
             }
             let opt = Opt::from_name(word);
             let opt = opt.ok_or_else(|| TestCaseError::fail(listed.clone()))?;
-            prop_assert_eq!(builder.option(opt, inverted, words.next()), Ok(()), "{}", listed);
+            let value = opt.value().and_then(|_| words.next());
+            prop_assert_eq!(builder.option(opt, inverted, value), Ok(()), "{}", listed);
             inverted = false;
         }
         prop_assert_eq!(*builder.rule(), rule, "{}", listed);
@@ -327,7 +347,7 @@ proptest! {
             "--(frames|saddr|daddr|fc|status|dir|track|source-addr|function-code)",
             Just("!".to_string()),
             "[0-9a-fx:,!_ -]{0,12}",
-            "(read|link|cont|self|valid|none|any|only|master|restart)(,[0-9a-z:]{0,6}){0,3}",
+            "(read|link|cont|self|valid|none|ahead|any|only|master|restart)(,[0-9a-z:]{0,6}){0,3}",
             ".{0,8}",
         ],
         0..10,
@@ -357,8 +377,86 @@ fn borders(ranges: &[Range]) -> Vec<u16> {
     borders
 }
 
+/// A packet, from its transport header on.
+struct Sent {
+    octets: Vec<u8>,
+    headers: Headers,
+}
+
+impl Sent {
+    fn new(protocol: u8, header: Vec<u8>, payload: &[u8]) -> Sent {
+        let octets = [&header[..], payload].concat();
+        let headers = Headers {
+            end: octets.len() as u32,
+            protocol,
+            ..Headers::default()
+        };
+        Sent { octets, headers }
+    }
+
+    fn tcp(sequence: u32, acknowledgement: u32, flags: u8, payload: &[u8]) -> Sent {
+        let mut header = vec![0; 20];
+        header[4..8].copy_from_slice(&sequence.to_be_bytes());
+        header[8..12].copy_from_slice(&acknowledgement.to_be_bytes());
+        header[12] = 5 << 4;
+        header[13] = flags;
+        Sent::new(protocol::TCP, header, payload)
+    }
+
+    fn udp(payload: &[u8]) -> Sent {
+        let mut header = vec![0; 8];
+        header[4..6].copy_from_slice(&(8 + payload.len() as u16).to_be_bytes());
+        Sent::new(protocol::UDP, header, payload)
+    }
+}
+
+/// A connection of which the handshake has passed, and how it judges its first octets.
+struct Followed {
+    connection: Connection,
+    scratch: Scratch,
+}
+
+impl Followed {
+    const FIRST: u32 = 1000;
+
+    fn new() -> Followed {
+        let syn = Sent::tcp(Self::FIRST - 1, 0, flag::SYN, &[]);
+        let answer = Sent::tcp(77, Self::FIRST, flag::SYN | flag::ACK, &[]);
+        let mut connection = Connection::begin(1, &Octets(&syn.octets), &syn.headers, 0)
+            .expect("a SYN begins a connection");
+        let mut scratch = Scratch::new();
+        let passing = Passing {
+            direction: Direction::Reply,
+            headers: &answer.headers,
+            now: 0,
+            came_in: 0,
+        };
+        let packet = Octets(&answer.octets);
+        let commit =
+            connection.commit(&packet, &passing, &mut [], &Limits::default(), &mut scratch);
+        assert_eq!(commit, Commit::Followed);
+        Followed {
+            connection,
+            scratch,
+        }
+    }
+
+    fn judge(&mut self, rule: &Rule, sent: &Sent) -> Verdict {
+        let mut tracked = Tracked {
+            connection: &self.connection,
+            direction: Direction::Original,
+            memory: &[],
+            scratch: &mut self.scratch,
+            now: 0,
+            limits: Limits::default(),
+        };
+        track::judge(rule, &Octets(&sent.octets), &sent.headers, &mut tracked)
+    }
+}
+
 /// Whether one of these packets with one frame, or without any, matches the rule: with each
-/// address, class, direction and status that can make a difference.
+/// address, class, direction and status that can make a difference; and where the rule tracks, on a
+/// connection that is followed.
 fn some_packet_matches(rule: &Rule, protocol: u8) -> bool {
     let reading = rule.reading();
     // P is an AND of what is asked of each field, so that each can be chosen by itself.
@@ -404,22 +502,20 @@ fn some_packet_matches(rule: &Rule, protocol: u8) -> bool {
     );
     let cut = valid[..valid.len() - 1].to_vec();
     let malformed = [&[0xAA][..], &valid].concat();
+    let mut followed = Followed::new();
     [vec![], valid, cut, malformed].iter().any(|payload| {
-        let mut packet = vec![0; if protocol == protocol::TCP { 20 } else { 8 }];
-        if protocol == protocol::TCP {
-            packet[12] = 5 << 4;
-        } else {
-            packet[4..6].copy_from_slice(&(8 + payload.len() as u16).to_be_bytes());
-        }
-        packet.extend(payload);
-        let headers = Headers {
-            transport: 0,
-            end: packet.len() as u32,
-            protocol,
-            fragment: Fragment::Whole,
-            udp_segment: 0,
+        let sent = |sequence| match protocol {
+            protocol::TCP => Sent::tcp(sequence, 78, flag::ACK, payload),
+            _ => Sent::udp(payload),
         };
-        judge(rule, &Octets(&packet), &headers) == Verdict::Match
+        if !rule.tracks() {
+            let sent = sent(Followed::FIRST);
+            return judge(rule, &Octets(&sent.octets), &sent.headers) == Verdict::Match;
+        }
+        // The second is ahead, where it has a payload.
+        [Followed::FIRST, Followed::FIRST + 1]
+            .into_iter()
+            .any(|sequence| followed.judge(rule, &sent(sequence)) == Verdict::Match)
     })
 }
 
@@ -429,7 +525,7 @@ proptest! {
     /// What is accepted can match, and what is refused for never matching does not: of the first
     /// there is a witness, of the second there is none among the packets that could be one.
     #[test]
-    fn never_is_exact(rule in rule(), protocol in protocol()) {
+    fn never_is_exact((rule, protocol) in formed()) {
         let matches = some_packet_matches(&rule, protocol);
         match Builder::resume(rule).finish(protocol, false) {
             Ok(_) => prop_assert!(matches, "{}", save(&rule)),

@@ -272,9 +272,12 @@ const REFUSED: &[&str] = &[
     "--dir both",
     "--frames all",
     "! --frames only",
-    "--track",
+    "! --status none,ahead",
     "! --track",
-    "--fc 1 --track",
+    "--fc 1 ! --track",
+    "--track --fc 1 --track",
+    "--fc 1 --status none,ahead --track",
+    "--frames any --status none --track",
     "--saddr 1 --saddr 2",
     "--saddr 1 --source-addr 1",
     "--daddr 1 --destination-addr 1",
@@ -340,6 +343,12 @@ fn refused(installation: &Installation, variant: &str, family: &str) -> Result<(
         &format!("-p udp -m dnp3 {partial}"),
         &refusal(partial, protocol::UDP)?,
     )?;
+    // -p is known at the rule's end alone.
+    let track = "--fc 1 --track";
+    let line = refusal(track, protocol::UDP)?;
+    row(&format!("-p udp -m dnp3 {track}"), &line)?;
+    row(&format!("-m dnp3 {track} -p udp"), &line)?;
+    row(&format!("-m dnp3 {track} -m dnp3 --fc 1 -p udp"), &line)?;
     let either = "needs -p tcp or -p udp (not inverted) in the same rule";
     for protocol in [
         "",
@@ -352,6 +361,7 @@ fn refused(installation: &Installation, variant: &str, family: &str) -> Result<(
     ] {
         row(&format!("{protocol} -m dnp3 --fc 1"), either)?;
         row(&format!("-m dnp3 --fc 1 {protocol}"), either)?;
+        row(&format!("-m dnp3 --track {protocol}"), either)?;
     }
     // What is wrong with an option is said before what is wrong with the rule, which can only be
     // known at its end; and each match is judged by itself.
@@ -429,7 +439,7 @@ fn restore(installation: &Installation, variant: &str, family: &str) -> Result<(
 
 /// nft has nothing that says the same: the rule stays a comment, and is never made a weaker one.
 fn untranslated(installation: &Installation, family: &str) -> Result<(), Failed> {
-    for options in ["--fc 1", "", "--saddr 1 ! --dir master"] {
+    for options in ["--fc 1", "", "--track", "--saddr 1 ! --dir master"] {
         let arguments = format!("-A INPUT -p tcp --dport 20000 -m dnp3 {options} -j ACCEPT");
         let arguments: Vec<&str> = arguments.split_whitespace().collect();
         let mut translate = installation.iptables("nft", &format!("{family}-translate"));
@@ -469,6 +479,10 @@ fn listed(installation: &Installation, variant: &str, family: &str) -> Result<()
         (
             "-p tcp -m dnp3 --fc read -m dnp3 ! --fc write,cont",
             "dnp3 fc 1 dnp3 ! fc 2,cont",
+        ),
+        (
+            "-m dnp3 --track --status ahead,none -m dnp3 --fc read -p tcp",
+            "dnp3 status none,ahead track dnp3 fc 1",
         ),
     ] {
         let output = installation
@@ -515,8 +529,10 @@ fn octets(rule: &Rule) -> String {
 fn random_rules(installation: &Installation, family: &str) -> Result<(), Failed> {
     const RULES: usize = 5_000;
     let mut runner = TestRunner::deterministic();
+    // In rules of UDP too: those that track are refused there.
+    let strategy = generate::tcp_rule();
     let mut next = || -> Result<Rule, Failed> {
-        let tree = generate::rule()
+        let tree = strategy
             .new_tree(&mut runner)
             .map_err(|reason| reason.to_string())?;
         Ok(tree.current())

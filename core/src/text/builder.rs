@@ -51,20 +51,19 @@ impl Builder {
         inverted: bool,
         value: Option<&'a str>,
     ) -> Result<(), Problem<'a>> {
-        if opt == Opt::Track {
-            return Err(Problem::Track);
-        }
         if self.rule.set & opt.bit() != 0 {
             return Err(Problem::Twice);
         }
         if inverted && !opt.is_invertible() {
             return Err(Problem::NotInvertible);
         }
-        let value = match value {
-            None => return Err(Problem::Missing),
-            Some("") => return Err(Problem::Empty),
-            Some(value) if value.starts_with('!') => return Err(Problem::InversionInValue),
-            Some(value) => value,
+        let value = match (value, opt.value()) {
+            (None, None) => "",
+            (Some(_), None) => return Err(Problem::NeedsNone),
+            (None, _) => return Err(Problem::Missing),
+            (Some(""), _) => return Err(Problem::Empty),
+            (Some(value), _) if value.starts_with('!') => return Err(Problem::InversionInValue),
+            (Some(value), _) => value,
         };
         let rule = &mut self.rule;
         match opt {
@@ -89,6 +88,12 @@ impl Builder {
         let rule = self.rule;
         if inverted || (protocol != protocol::TCP && protocol != protocol::UDP) {
             return Err(Error::Protocol);
+        }
+        if rule.tracks() && protocol != protocol::TCP {
+            return Err(Error::TrackNeedsTcp);
+        }
+        if rule.status & status::AHEAD != 0 && !rule.tracks() {
+            return Err(Error::AheadNeedsTrack);
         }
         match never(&rule, protocol) {
             Some(never) => Err(Error::Never(never)),
@@ -123,7 +128,7 @@ fn never(rule: &Rule, protocol: u8) -> Option<Never> {
         return Some(Never::Nothing(Opt::Function));
     }
 
-    // Without --track a rule is not one for streams, which it may meet only by the grace of others.
+    // What a rule without --track meets on a connection that others have followed is no reason to write it.
     let (all, fitting) = if rule.tracks() {
         (status::ALL, status::VALID | status::PARTIAL)
     } else {
@@ -135,7 +140,9 @@ fn never(rule: &Rule, protocol: u8) -> Option<Never> {
     }
     if rule.has_frame_test() {
         if rule.frames == frames::ONLY && statuses & fitting == 0 {
-            return Some(Never::OnlyWithoutValid);
+            return Some(Never::OnlyWithoutValid {
+                track: rule.tracks(),
+            });
         }
         if statuses == status::NONE {
             return Some(Never::AnyWithoutPayload);
@@ -173,7 +180,7 @@ pub fn parse<'a>(
             None => (word, None),
         };
         let Some(opt) = name.strip_prefix("--").and_then(Opt::from_name) else {
-            let all = Opt::OFFERED.into_iter();
+            let all = Opt::ALL.into_iter();
             let all = all
                 .flat_map(|opt| [Some(opt.name()), opt.alias()])
                 .flatten();

@@ -19,6 +19,10 @@ pub enum Error<'a> {
     DanglingInversion,
     /// The rule does not name TCP or UDP.
     Protocol,
+    /// `--track` in a rule of UDP.
+    TrackNeedsTcp,
+    /// `--status ahead` without `--track`.
+    AheadNeedsTrack,
     /// The options are right one by one, but no packet can ever match them all.
     Never(Never),
 }
@@ -58,10 +62,6 @@ pub enum Problem<'a> {
     OpenRange(&'a str),
     /// So many ranges are left of this list after merging.
     TooManyRanges(&'a str, usize),
-    /// `--status ahead`, which needs `--track`.
-    Ahead,
-    /// `--track`, which this version does not have.
-    Track,
 }
 
 /// Why a rule can never match.
@@ -71,8 +71,11 @@ pub enum Never {
     Nothing(Opt),
     /// An inverted list of destinations leaves but those that never surely lie outside a list.
     SharedAddresses,
-    /// `--frames only` with statuses that lack `valid`.
-    OnlyWithoutValid,
+    /// `--frames only` with statuses that lack `valid`, and with `--track` lack `partial` too.
+    OnlyWithoutValid {
+        /// Whether the rule has `--track`.
+        track: bool,
+    },
     /// `--frames any` with packets that have no payload.
     AnyWithoutPayload,
     /// UDP with statuses of TCP alone.
@@ -89,7 +92,7 @@ impl Display for Error<'_> {
                     Some(meant) => write!(f, ": did you mean '--{}'? (", meant.name())?,
                     None => f.write_str(" (")?,
                 }
-                for (position, option) in Opt::OFFERED.iter().enumerate() {
+                for (position, option) in Opt::ALL.iter().enumerate() {
                     let comma = if position == 0 { "" } else { ", " };
                     write!(f, "{comma}--{}", option.name())?;
                 }
@@ -100,6 +103,12 @@ impl Display for Error<'_> {
             }
             Error::Protocol => {
                 f.write_str("needs -p tcp or -p udp (not inverted) in the same rule")
+            }
+            Error::TrackNeedsTcp => {
+                f.write_str("--track: needs -p tcp in the same rule; UDP has no stream to follow")
+            }
+            Error::AheadNeedsTrack => {
+                f.write_str("--status: 'ahead' needs --track in the same rule")
             }
             Error::Never(never) => write!(f, "the rule can never match: {never}"),
         }
@@ -125,7 +134,7 @@ impl Problem<'_> {
                 f.write_str("'!' is not allowed here")?;
                 match option.value() {
                     Some(value) => write!(f, " (--{} {value})", option.name()),
-                    None => Ok(()),
+                    None => write!(f, " (--{})", option.name()),
                 }
             }
             Problem::InversionInValue if option.is_invertible() => write!(
@@ -185,11 +194,6 @@ impl Problem<'_> {
                 "{} has {count} ranges after merging; {MAX_RANGES} are allowed",
                 Quoted(list)
             ),
-            Problem::Ahead => write!(
-                f,
-                "'ahead' needs --track, which this version does not have ({allowed})"
-            ),
-            Problem::Track => f.write_str("this version cannot follow streams; leave --track out"),
         }
     }
 }
@@ -210,9 +214,11 @@ impl Display for Never {
                 "! --daddr leaves only self and broadcast, which reach stations inside the list \
                  too, and so satisfy it under --frames any alone",
             ),
-            Never::OnlyWithoutValid => f.write_str(
-                "--status allows no valid packet, and --frames only (the default), \
+            Never::OnlyWithoutValid { track } => write!(
+                f,
+                "--status allows no valid{} packet, and --frames only (the default), \
                  which --saddr, --daddr, --fc and --dir ask under, matches no other",
+                if *track { " or partial" } else { "" }
             ),
             Never::AnyWithoutPayload => f.write_str(
                 "--status allows none alone, a packet without payload, \

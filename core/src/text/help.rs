@@ -19,7 +19,7 @@ pub fn help() -> Help {
 impl Display for Help {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str("dnp3 match options, behind -p tcp or -p udp:\n")?;
-        for opt in Opt::OFFERED {
+        for opt in Opt::ALL {
             option(opt, f)?;
         }
         f.write_str(
@@ -63,10 +63,14 @@ fn option(opt: Opt, f: &mut Formatter<'_>) -> fmt::Result {
         Opt::Function => "application function code, or the kind of a frame that has none",
         Opt::Status => {
             "none: no payload; valid: whole frames, nothing else;\n\
-             partial: ends inside a frame (TCP); malformed: everything else"
+             partial: ends inside a frame (TCP); malformed: everything else;\n\
+             ahead: behind a hole in the stream (with --track)"
         }
         Opt::Direction => "who sent the frame, by its DIR bit",
-        Opt::Track => "",
+        Opt::Track => {
+            "follow the connection, and judge what a packet adds to its stream (TCP,\n\
+             with conntrack): frames may be cut across packets"
+        }
     };
     let not = if opt.is_invertible() { "[!]" } else { "   " };
     write!(f, "{not} --{}", opt.name())?;
@@ -74,8 +78,12 @@ fn option(opt: Opt, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, ", --{alias}")?;
     }
     match opt {
-        Opt::Status => f.write_str(" none|valid|partial|malformed[,...]")?,
-        opt => write!(f, " {}", opt.value().unwrap_or_default())?,
+        Opt::Status => f.write_str(" none|valid|partial|malformed|ahead[,...]")?,
+        opt => {
+            if let Some(value) = opt.value() {
+                write!(f, " {value}")?;
+            }
+        }
     }
     f.write_char('\n')?;
     meaning

@@ -19,7 +19,7 @@ pub enum Opt {
     Status,
     /// `--dir`
     Direction,
-    /// `--track`, reserved
+    /// `--track`
     Track,
 }
 
@@ -33,16 +33,6 @@ impl Opt {
         Opt::Status,
         Opt::Direction,
         Opt::Track,
-    ];
-
-    /// Those that this version has.
-    pub const OFFERED: [Opt; 6] = [
-        Opt::Frames,
-        Opt::Source,
-        Opt::Destination,
-        Opt::Function,
-        Opt::Status,
-        Opt::Direction,
     ];
 
     /// The name, without dashes.
@@ -135,7 +125,7 @@ impl Opt {
             Opt::Frames => "only or any",
             Opt::Source | Opt::Destination => "0..65535, a range as 10:20, self or broadcast",
             Opt::Function => "0..255, a name, a group, link or cont",
-            Opt::Status => "none, valid, partial or malformed",
+            Opt::Status => "none, valid, partial, malformed or ahead",
             Opt::Direction => "master or outstation",
             Opt::Track => "no value",
         }

@@ -7,7 +7,7 @@
 use super::error::Problem;
 use super::names::{self, Named};
 use super::runs;
-use crate::rule::{class, status, Range, Rule, FC_WORDS, MAX_RANGES};
+use crate::rule::{class, Range, Rule, FC_WORDS, MAX_RANGES};
 
 /// A list of addresses as the rule holds it: merged, ascending, zero behind its end.
 pub(super) type Ranges = ([Range; MAX_RANGES], u8);
@@ -149,16 +149,7 @@ fn code(word: &str) -> Result<u8, Problem<'_>> {
 pub(super) fn statuses(list: &str) -> Result<u8, Problem<'_>> {
     let mut set = 0;
     for item in items(list) {
-        let item = item?;
-        let here = |named: &&Named| named.value & status::STATELESS != 0;
-        match names::value_of(&names::STATUSES, item) {
-            Some(bit) if bit & status::STATELESS != 0 => set |= bit,
-            Some(_) => return Err(Problem::Ahead),
-            None => {
-                let named = names::STATUSES.iter().filter(here);
-                return Err(unknown(item, named.map(|named| named.name)));
-            }
-        }
+        set |= choice(&names::STATUSES, item?)?;
     }
     Ok(set)
 }

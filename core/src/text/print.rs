@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A rule as `iptables -L` lists it and as iptables-save saves it.
-//!
-//! Both print `--track` and `ahead`, which the parser refuses: a rule of a kernel that has them must
-//! not be shown, nor restored, as a weaker one.
 
 use core::fmt::{self, Display, Formatter, Write};
 

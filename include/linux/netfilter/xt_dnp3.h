@@ -26,7 +26,7 @@ enum xt_dnp3_option {
 	XT_DNP3_STATUS	= 1 << 3,	/* --status: .status */
 	XT_DNP3_DIR	= 1 << 4,	/* --dir: .dir */
 	XT_DNP3_FRAMES	= 1 << 5,	/* --frames was given: .frames; never inverted */
-	XT_DNP3_TRACK	= 1 << 6,	/* --track; reserved, refused until it is built; never inverted */
+	XT_DNP3_TRACK	= 1 << 6,	/* --track: TCP only; never inverted */
 };
 
 /* xt_dnp3_mtinfo.frames: how the frame test is asked of the frames of a packet. */
@@ -48,7 +48,7 @@ enum xt_dnp3_status {
 	XT_DNP3_STATUS_VALID		= 1 << 1,	/* valid frames and nothing else */
 	XT_DNP3_STATUS_PARTIAL		= 1 << 2,	/* TCP: ends inside a frame that is right so far */
 	XT_DNP3_STATUS_MALFORMED	= 1 << 3,	/* everything else */
-	XT_DNP3_STATUS_AHEAD		= 1 << 4,	/* only with --track: payload behind a hole */
+	XT_DNP3_STATUS_AHEAD		= 1 << 4,	/* payload behind a hole in a stream */
 };
 
 /* Bits of xt_dnp3_mtinfo.classes: frames without a function code. */

@@ -176,6 +176,8 @@ fn seeds() -> Result<(Octets, Octets), String> {
         words.insert([&[0, 1], blob].concat());
         words.insert([&[6, 0], text::save(rule).to_string().as_bytes()].concat());
         words.insert([&[17, 0], text::save(rule).to_string().as_bytes()].concat());
+        let tracking = format!("{} --track", text::save(rule));
+        words.insert([&[6, 0], tracking.trim().as_bytes()].concat());
     }
     for line in MISTAKES {
         for protocol in [6, 17, 0] {
@@ -205,8 +207,9 @@ const MISTAKES: &[&str] = &[
     "--frames only --frames any",
     "! --frames any",
     "! --track",
-    "--track",
+    "--track --track",
     "--track=1",
+    "--track --fc 1 --status none,ahead",
     "--fc !1",
     "--frames !any",
     "--fc 1,,2",

@@ -274,14 +274,17 @@ pub(super) fn complete() -> Result<(), Failed> {
         }
     };
     want(rows.rows.len() >= 120, "120 rows".into());
-    for opt in Opt::OFFERED {
+    for opt in Opt::ALL {
         for name in [Some(opt.name()), opt.alias()].into_iter().flatten() {
             let word = format!("--{name}");
-            want(has(&|it| it == word, ";OK"), format!("{word}, OK"));
-            want(has(&|it| it == word, ";FAIL"), format!("{word}, FAIL"));
+            // An option without a value may be the last word.
+            let is_it = |it: &str| it.split(';').next() == Some(&word);
+            want(has(&is_it, ";OK"), format!("{word}, OK"));
+            want(has(&is_it, ";FAIL"), format!("{word}, FAIL"));
             let inverted = format!("! {word} ");
             let end = if opt.is_invertible() { ";OK" } else { ";FAIL" };
-            let is_inverted = |row: &str| row.contains(&inverted) && row.ends_with(end);
+            let is_inverted =
+                |row: &str| row.replace(';', " ;").contains(&inverted) && row.ends_with(end);
             want(rows.all().any(is_inverted), format!("! {word}"));
         }
     }
@@ -298,13 +301,10 @@ pub(super) fn complete() -> Result<(), Failed> {
         .chain(names::CLASSES.iter().map(|named| named.name))
         .chain(names::DIRECTIONS.iter().map(|named| named.name))
         .chain(names::FRAMES.iter().map(|named| named.name))
+        .chain(names::STATUSES.iter().map(|named| named.name))
         .chain(names::ADDRESSES.iter().map(|(name, ..)| *name));
     for name in names {
         want(listed(name), name.into());
-    }
-    for named in names::STATUSES {
-        let is_offered = named.value & dnp3_core::rule::status::STATELESS != 0;
-        want(listed(named.name) == is_offered, named.name.into());
     }
     if lacking.is_empty() {
         Ok(())
