@@ -6,3 +6,4 @@
 #include <linux/netfilter/xt_dnp3.h>
 
 #include "helpers.h"
+#include "track.h"

@@ -4,8 +4,8 @@
 
 #![forbid(unsafe_code)]
 
-use crate::xt::{ActionParam, Answer, CheckParam, DestroyParam, Match, SkBuff};
-use dnp3_core::{Headers, Rule, Verdict};
+use crate::xt::{track, ActionParam, Answer, CheckParam, DestroyParam, Match, SkBuff};
+use dnp3_core::{rule::protocol, Headers, Rule, Verdict};
 use kernel::prelude::*;
 
 /// `-m dnp3`, revision 0.
@@ -22,8 +22,8 @@ impl Match for Dnp3 {
         if let Err(invalid) = par.info().check(protocol, inverted) {
             return Err(par.refuse(invalid.reason()));
         }
-        // Fragments hide the transport header. Last, so that no error has to take it back.
-        par.enable_defrag()
+        // Last, so that no error has to take it back.
+        par.enable(par.info().tracks())
     }
 
     fn judge(skb: &SkBuff, par: &ActionParam<Self>) -> Answer {
@@ -32,14 +32,27 @@ impl Match for Dnp3 {
         if !par.find_headers(skb, &mut headers) {
             return Answer::NoMatch;
         }
-        match dnp3_core::judge(par.info(), &packet, &headers) {
+        let tracked = match headers.protocol {
+            protocol::TCP => track::judge(par.info(), skb, &packet, &headers),
+            _ => None,
+        };
+        let verdict = match tracked {
+            Some(verdict) => verdict,
+            None => dnp3_core::judge(par.info(), &packet, &headers),
+        };
+        match verdict {
             Verdict::NoMatch => Answer::NoMatch,
-            Verdict::Match => Answer::Match,
+            Verdict::Match => {
+                if tracked.is_none() {
+                    track::matched(par.info(), skb, &headers);
+                }
+                Answer::Match
+            }
             Verdict::HotDrop => Answer::HotDrop,
         }
     }
 
     fn destroy(par: &DestroyParam<Self>) {
-        par.disable_defrag();
+        par.disable(par.info().tracks());
     }
 }

@@ -27,6 +27,7 @@
 #include <net/netfilter/ipv6/nf_defrag_ipv6.h>
 
 #include "helpers.h"
+#include "track.h"
 
 /* The ABI: what a C compiler makes of the header is what its Rust twin holds. */
 #define AT(offset, member) \
@@ -222,7 +223,43 @@ static bool headers_ipv6(const struct sk_buff *skb, u32 network,
 }
 
 /**
- * xt_dnp3_headers - find the transport header and the end of an IP packet
+ * xt_dnp3_find_headers - find the transport header and the end of an IP packet
+ * @skb: the packet
+ * @family: NFPROTO_IPV4 or NFPROTO_IPV6
+ * @headers: where to write what was found
+ *
+ * Return: false, with @headers in any state, when the packet has no transport
+ * header.
+ */
+bool xt_dnp3_find_headers(const struct sk_buff *skb, u8 family,
+			  struct xt_dnp3_headers *headers)
+{
+	int network = skb_network_offset(skb);
+	bool found;
+
+	*headers = (struct xt_dnp3_headers){};
+	if (network < 0 || network > skb->len)
+		return false;
+
+	switch (family) {
+	case NFPROTO_IPV4:
+		found = headers_ipv4(skb, network, headers);
+		break;
+	case NFPROTO_IPV6:
+		found = headers_ipv6(skb, network, headers);
+		break;
+	default:
+		found = false;
+	}
+	if (!found || headers->transport > skb->len)
+		return false;
+
+	headers->udp_segment = udp_segment(skb);
+	return true;
+}
+
+/**
+ * xt_dnp3_headers - the same for a match, which is told where that header is
  * @skb: the packet
  * @par: what the match was called with
  * @headers: where to write what was found
@@ -234,32 +271,14 @@ static bool headers_ipv6(const struct sk_buff *skb, u32 network,
 bool xt_dnp3_headers(const struct sk_buff *skb, const struct xt_action_param *par,
 		     struct xt_dnp3_headers *headers)
 {
-	int network = skb_network_offset(skb);
-	bool found;
-
-	*headers = (struct xt_dnp3_headers){};
 	if (par->fragoff) {
-		headers->fragment = XT_DNP3_FRAGMENT_LATER;
+		*headers = (struct xt_dnp3_headers){
+			.fragment = XT_DNP3_FRAGMENT_LATER,
+		};
 		return true;
 	}
-	if (network < 0 || network > skb->len)
-		return false;
-
-	switch (par->match->family) {
-	case NFPROTO_IPV4:
-		found = headers_ipv4(skb, network, headers);
-		break;
-	case NFPROTO_IPV6:
-		found = headers_ipv6(skb, network, headers);
-		break;
-	default:
-		found = false;
-	}
-	if (!found || headers->transport != par->thoff || headers->transport > skb->len)
-		return false;
-
-	headers->udp_segment = udp_segment(skb);
-	return true;
+	return xt_dnp3_find_headers(skb, par->match->family, headers) &&
+	       headers->transport == par->thoff;
 }
 
 /**
@@ -289,16 +308,8 @@ u8 xt_dnp3_rule_protocol(const struct xt_mtchk_param *par, bool *inverted)
 	return protocol <= U8_MAX ? protocol : 0;
 }
 
-/**
- * xt_dnp3_defrag_enable - put fragments together before the rules see them
- * @net: the network namespace of the rule
- * @family: NFPROTO_IPV4 or NFPROTO_IPV6
- *
- * Counted, like the kernel's own; without effect where the kernel has none.
- *
- * Return: 0 or a negative error.
- */
-int xt_dnp3_defrag_enable(struct net *net, u8 family)
+/* Counted, like the kernel's own; without effect where the kernel has none. */
+static int defrag_enable(struct net *net, u8 family)
 {
 	switch (family) {
 #if IS_ENABLED(CONFIG_NF_DEFRAG_IPV4)
@@ -314,12 +325,7 @@ int xt_dnp3_defrag_enable(struct net *net, u8 family)
 	}
 }
 
-/**
- * xt_dnp3_defrag_disable - undo one xt_dnp3_defrag_enable()
- * @net: the network namespace of the rule
- * @family: NFPROTO_IPV4 or NFPROTO_IPV6
- */
-void xt_dnp3_defrag_disable(struct net *net, u8 family)
+static void defrag_disable(struct net *net, u8 family)
 {
 /* Before, what was enabled stayed so for the life of the namespace. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 13, 0)
@@ -336,6 +342,44 @@ void xt_dnp3_defrag_disable(struct net *net, u8 family)
 #endif
 	}
 #endif
+}
+
+/**
+ * xt_dnp3_rule_enable - have the kernel do what a rule needs
+ * @net: the network namespace of the rule
+ * @family: NFPROTO_IPV4 or NFPROTO_IPV6
+ * @tracks: whether the rule follows connections
+ *
+ * Fragments, which hide the transport header, are put together before the rules see
+ * them.
+ *
+ * Return: 0 or a negative error.
+ */
+int xt_dnp3_rule_enable(struct net *net, u8 family, bool tracks)
+{
+	int err = defrag_enable(net, family);
+
+	if (err || !tracks)
+		return err;
+	err = xt_dnp3_track_enable(net, family);
+	if (err) {
+		pr_info_ratelimited("cannot follow connections (--track): error %d\n", err);
+		defrag_disable(net, family);
+	}
+	return err;
+}
+
+/**
+ * xt_dnp3_rule_disable - undo one xt_dnp3_rule_enable()
+ * @net: the network namespace of the rule
+ * @family: NFPROTO_IPV4 or NFPROTO_IPV6
+ * @tracks: whether the rule follows connections
+ */
+void xt_dnp3_rule_disable(struct net *net, u8 family, bool tracks)
+{
+	if (tracks)
+		xt_dnp3_track_disable(net, family);
+	defrag_disable(net, family);
 }
 
 /* Rules come from user namespaces too: they must not be able to flood the log. */

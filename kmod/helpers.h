@@ -39,6 +39,8 @@ struct xt_dnp3_headers {
 
 bool xt_dnp3_headers(const struct sk_buff *skb, const struct xt_action_param *par,
 		     struct xt_dnp3_headers *headers);
+bool xt_dnp3_find_headers(const struct sk_buff *skb, u8 family,
+			  struct xt_dnp3_headers *headers);
 
 u8 xt_dnp3_rule_protocol(const struct xt_mtchk_param *par, bool *inverted);
 
@@ -57,8 +59,8 @@ const u8 *xt_dnp3_skb_linear(const struct sk_buff *skb, u32 *len);
 bool xt_dnp3_skb_copy(const struct sk_buff *skb, struct xt_dnp3_place *place,
 		      u32 offset, u8 *to, u32 len);
 
-int xt_dnp3_defrag_enable(struct net *net, u8 family);
-void xt_dnp3_defrag_disable(struct net *net, u8 family);
+int xt_dnp3_rule_enable(struct net *net, u8 family, bool tracks);
+void xt_dnp3_rule_disable(struct net *net, u8 family, bool tracks);
 
 void xt_dnp3_log_refused(const u8 *reason, size_t len);
 

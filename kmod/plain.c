@@ -16,6 +16,7 @@
 
 #include "helpers.h"
 #include "plain.h"
+#include "track.h"
 
 /* The layouts and values that xt_dnp3_plain.rs has too. */
 static_assert(offsetof(struct xt_dnp3_headers, transport) == 0);
@@ -54,13 +55,13 @@ static int dnp3_mt_check(const struct xt_mtchk_param *par)
 		xt_dnp3_log_refused(reason, len);
 		return -EINVAL;
 	}
-	/* Fragments hide the transport header. Last, so that no error has to take it back. */
-	return xt_dnp3_defrag_enable(par->net, par->family);
+	/* Last, so that no error has to take it back. */
+	return xt_dnp3_rule_enable(par->net, par->family, xt_dnp3_core_tracks(par->matchinfo));
 }
 
 static void dnp3_mt_destroy(const struct xt_mtdtor_param *par)
 {
-	xt_dnp3_defrag_disable(par->net, par->family);
+	xt_dnp3_rule_disable(par->net, par->family, xt_dnp3_core_tracks(par->matchinfo));
 }
 
 /*
@@ -95,12 +96,21 @@ static struct xt_match dnp3_mt_reg[] __read_mostly = {
 
 static int __init dnp3_mt_init(void)
 {
-	return xt_register_matches(dnp3_mt_reg, ARRAY_SIZE(dnp3_mt_reg));
+	int err;
+
+	err = xt_dnp3_track_init();
+	if (err)
+		return err;
+	err = xt_register_matches(dnp3_mt_reg, ARRAY_SIZE(dnp3_mt_reg));
+	if (err)
+		xt_dnp3_track_exit();
+	return err;
 }
 
 static void __exit dnp3_mt_exit(void)
 {
 	xt_unregister_matches(dnp3_mt_reg, ARRAY_SIZE(dnp3_mt_reg));
+	xt_dnp3_track_exit();
 }
 
 module_init(dnp3_mt_init);

@@ -16,6 +16,7 @@ struct xt_dnp3_mtinfo;
 /* The core, as C calls it. */
 size_t xt_dnp3_core_check(const struct xt_dnp3_mtinfo *rule, u8 protocol, bool inverted,
 			  const u8 **reason);
+bool xt_dnp3_core_tracks(const struct xt_dnp3_mtinfo *rule);
 bool xt_dnp3_core_match(const struct xt_dnp3_mtinfo *rule, const struct sk_buff *skb,
 			struct xt_action_param *par);
 

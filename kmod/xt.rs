@@ -11,8 +11,12 @@ mod matches;
 mod param;
 mod registration;
 mod skbuff;
+pub(crate) mod track;
 
 pub(crate) use matches::{Answer, Info, Match};
 pub(crate) use param::{ActionParam, CheckParam, DestroyParam};
-pub(crate) use registration::{Family, Registration};
+pub(crate) use registration::{Family, Following, Registration};
 pub(crate) use skbuff::SkBuff;
+
+use bindings::xt_dnp3_headers as RawHeaders;
+use param::headers_from;

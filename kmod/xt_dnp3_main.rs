@@ -22,11 +22,14 @@ module! {
 }
 
 struct Module {
+    // In this order: no rule, then no connection.
     _matches: xt::Registration<2>,
+    _following: xt::Following,
 }
 
 impl kernel::Module for Module {
     fn init(module: &'static ThisModule) -> Result<Self> {
+        let following = xt::Following::new()?;
         Ok(Self {
             // One by one: ebtables would take a match of no family for its own, and leaves unset
             // what this one needs.
@@ -34,6 +37,7 @@ impl kernel::Module for Module {
                 module,
                 [xt::Family::Ipv4, xt::Family::Ipv6],
             )?,
+            _following: following,
         })
     }
 }

@@ -9,8 +9,12 @@
 #![warn(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+#[path = "xt/track.rs"]
+mod track;
+
 use core::cell::{Cell, UnsafeCell};
 use core::mem::{align_of, offset_of, size_of};
+use dnp3_core::rule::protocol;
 use dnp3_core::{Fragment, Headers, Packet, Rule, Verdict};
 
 /// The kernel's `struct sk_buff`, of which nothing is known here.
@@ -102,6 +106,34 @@ extern "C" {
     ) -> bool;
 }
 
+impl SkBuff {
+    /// Begins to read.
+    fn reader(&self) -> Reader<'_> {
+        Reader {
+            skb: self,
+            place: Cell::new(Place {
+                part: core::ptr::null(),
+                from: 0,
+            }),
+        }
+    }
+}
+
+/// What C found, as the core has it.
+fn headers_from(found: &RawHeaders) -> Headers {
+    Headers {
+        transport: found.transport,
+        end: found.end,
+        protocol: found.protocol,
+        fragment: match found.fragment {
+            fragment::WHOLE => Fragment::Whole,
+            fragment::FIRST => Fragment::First,
+            _ => Fragment::Later,
+        },
+        udp_segment: found.udp_segment,
+    }
+}
+
 /// A packet that is read from its first octet to its last.
 ///
 /// Reading goes on where it stopped: a frag list is gone through once, however many pieces the
@@ -165,6 +197,17 @@ pub unsafe extern "C" fn xt_dnp3_core_check(
     }
 }
 
+/// Whether a rule follows connections.
+///
+/// # Safety
+///
+/// `rule` must be what x_tables passes to checkentry or destroy, after it was found in order.
+#[no_mangle]
+pub unsafe extern "C" fn xt_dnp3_core_tracks(rule: *const Rule) -> bool {
+    // SAFETY: Valid and aligned by the function's contract; whatever user space sent is a value.
+    unsafe { &*rule }.tracks()
+}
+
 /// Writes what the IP layer knows of a packet. False where it has no transport header.
 ///
 /// # Safety
@@ -177,15 +220,7 @@ unsafe fn find(packet: &Reader<'_>, par: *const ActionParam, headers: &mut Heade
     if !unsafe { xt_dnp3_headers(packet.skb, par, &mut found) } {
         return false;
     }
-    headers.transport = found.transport;
-    headers.end = found.end;
-    headers.protocol = found.protocol;
-    headers.fragment = match found.fragment {
-        fragment::WHOLE => Fragment::Whole,
-        fragment::FIRST => Fragment::First,
-        _ => Fragment::Later,
-    };
-    headers.udp_segment = found.udp_segment;
+    *headers = headers_from(&found);
     true
 }
 
@@ -204,21 +239,28 @@ pub unsafe extern "C" fn xt_dnp3_core_match(
     // judged by it, and whatever user space sent is a value of `Rule`.
     // INVARIANT: A packet is not changed while rules are looked up for it.
     let (rule, skb) = unsafe { (&*rule, &*skb) };
-    let packet = Reader {
-        skb,
-        place: Cell::new(Place {
-            part: core::ptr::null(),
-            from: 0,
-        }),
-    };
+    let packet = skb.reader();
     let mut headers = Headers::default();
     // SAFETY: By the function's contract.
     if !unsafe { find(&packet, par, &mut headers) } {
         return false;
     }
-    match dnp3_core::judge(rule, &packet, &headers) {
+    let tracked = match headers.protocol {
+        protocol::TCP => track::judge(rule, skb, &packet, &headers),
+        _ => None,
+    };
+    let verdict = match tracked {
+        Some(verdict) => verdict,
+        None => dnp3_core::judge(rule, &packet, &headers),
+    };
+    match verdict {
         Verdict::NoMatch => false,
-        Verdict::Match => true,
+        Verdict::Match => {
+            if tracked.is_none() {
+                track::matched(rule, skb, &headers);
+            }
+            true
+        }
         Verdict::HotDrop => {
             // SAFETY: By the function's contract; `hotdrop` is there for matches to write.
             unsafe { xt_dnp3_hotdrop(par) };

@@ -2,6 +2,8 @@
 
 //! The judgement: does this rule match this packet?
 
+use core::borrow::BorrowMut;
+
 use crate::frame::{Event, Seen, Walk};
 use crate::packet::{Fragment, Headers, Packet, Verdict};
 use crate::rule::{protocol, status, Reading, Rule};
@@ -214,12 +216,12 @@ fn in_place(packet: &dyn Packet, from: u32, to: u32) -> &[u8] {
 /// One pass over a payload: the frame walk, and beside it what the rule asks.
 struct Course<'r> {
     walk: Walk,
-    question: Question<'r>,
+    question: Question<'r, Scan>,
 }
 
 impl<'r> Course<'r> {
     fn new(rule: &'r Rule, malformed: bool) -> Course<'r> {
-        let mut question = Question::new(rule);
+        let mut question = Question::new(rule, Scan::new());
         question.wrong = malformed;
         Course {
             walk: Walk::new(),
@@ -260,11 +262,11 @@ impl<'r> Course<'r> {
 }
 
 /// What a rule asks of a payload, and how it stands with it so far.
-pub(crate) struct Question<'r> {
+pub(crate) struct Question<'r, S: BorrowMut<Scan>> {
     rule: &'r Rule,
     reading: Option<Reading>,
     /// The search for headers, for `any` on a payload that may turn out not to be valid.
-    scan: Scan,
+    scan: S,
     /// Whether it is wanted.
     scans: bool,
     /// Whether a frame has been seen of which `only` is not true, or of which `any` is.
@@ -273,14 +275,15 @@ pub(crate) struct Question<'r> {
     pub(crate) wrong: bool,
 }
 
-impl<'r> Question<'r> {
-    pub(crate) fn new(rule: &'r Rule) -> Question<'r> {
+impl<'r, S: BorrowMut<Scan>> Question<'r, S> {
+    /// `scan` is room for a search, in which none has begun.
+    pub(crate) fn new(rule: &'r Rule, scan: S) -> Question<'r, S> {
         let reading = rule.has_frame_test().then(|| rule.reading());
         let may_be_bad = rule.statuses() & (status::PARTIAL | status::MALFORMED) != 0;
         Question {
             rule,
             reading,
-            scan: Scan::new(),
+            scan,
             scans: reading == Some(Reading::Any) && may_be_bad,
             found: false,
             wrong: false,
@@ -291,7 +294,7 @@ impl<'r> Question<'r> {
     pub(crate) fn is_decided(&self) -> bool {
         match self.reading {
             Some(Reading::Only) => self.found || self.wrong,
-            Some(Reading::Any) => self.wrong && (!self.scans || self.scan.is_satisfied()),
+            Some(Reading::Any) => self.wrong && (!self.scans || self.scan.borrow().is_satisfied()),
             None => self.wrong,
         }
     }
@@ -305,7 +308,7 @@ impl<'r> Question<'r> {
     #[inline(always)] // a frame less on the stack
     pub(crate) fn search(&mut self, octets: &[u8]) {
         if self.scans {
-            self.scan.take(self.rule, octets);
+            self.scan.borrow_mut().take(self.rule, octets);
         }
     }
 
@@ -333,7 +336,9 @@ impl<'r> Question<'r> {
         }
         Judgement {
             status,
-            frames: self.reading == Some(Reading::Any) && self.scans && self.scan.end(self.rule),
+            frames: self.reading == Some(Reading::Any)
+                && self.scans
+                && self.scan.borrow_mut().end(self.rule),
         }
     }
 

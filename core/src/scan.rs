@@ -40,8 +40,15 @@ struct Found {
 
 impl Scan {
     /// A search for a header that does not contradict a rule's P. The rule must always be the same.
-    pub fn new() -> Scan {
-        Scan::default()
+    pub const fn new() -> Scan {
+        Scan {
+            found: Found {
+                headers: 0,
+                satisfied: false,
+            },
+            joint: [0; 2 * KEPT],
+            kept: 0,
+        }
     }
 
     /// Whether P could not be ruled out so far.

@@ -45,6 +45,17 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// A segment of nothing.
+    pub const fn new() -> Segment {
+        Segment {
+            from: 0,
+            to: 0,
+            sequence: 0,
+            acknowledgement: 0,
+            flags: 0,
+        }
+    }
+
     /// Reads the header; `None` when it is cut short or cannot be right.
     pub fn read(packet: &dyn Packet, headers: &Headers) -> Option<Segment> {
         let end = packet.len().min(headers.end);

@@ -6,6 +6,7 @@
 use super::{bindings, Info};
 use core::mem::{align_of, offset_of, size_of};
 use dnp3_core::rule::{class, dir, frames, option, status, Range, FC_WORDS, MAX_RANGES};
+use dnp3_core::track::Commit;
 use dnp3_core::Rule;
 
 /// What iptables and the kernel align a rule's entries to: `XT_ALIGN()`.
@@ -75,6 +76,15 @@ same_value! {
     status::AHEAD, xt_dnp3_status_XT_DNP3_STATUS_AHEAD;
     class::LINK, xt_dnp3_class_XT_DNP3_CLASS_LINK;
     class::CONT, xt_dnp3_class_XT_DNP3_CLASS_CONT;
+    Commit::Pass, xt_dnp3_commit_XT_DNP3_COMMIT_PASS;
+    Commit::Followed, xt_dnp3_commit_XT_DNP3_COMMIT_FOLLOWED;
+    Commit::Crowded, xt_dnp3_commit_XT_DNP3_COMMIT_CROWDED;
+    Commit::Ended, xt_dnp3_commit_XT_DNP3_COMMIT_ENDED;
+    Commit::Voided, xt_dnp3_commit_XT_DNP3_COMMIT_VOIDED;
+    Commit::Ahead, xt_dnp3_commit_XT_DNP3_COMMIT_AHEAD;
+    Commit::Overlap, xt_dnp3_commit_XT_DNP3_COMMIT_OVERLAP;
+    Commit::Renewed, xt_dnp3_commit_XT_DNP3_COMMIT_RENEWED;
+    Commit::Strayed, xt_dnp3_commit_XT_DNP3_COMMIT_STRAYED;
 }
 
 // SAFETY: `Rule` is `repr(C)` and holds integers only, so that every bit pattern is valid; that its

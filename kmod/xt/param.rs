@@ -43,15 +43,7 @@ impl<T: Match> ActionParam<T> {
         if !unsafe { bindings::xt_dnp3_headers(skb.as_ptr(), self.0.get(), &mut found) } {
             return false;
         }
-        headers.transport = found.transport;
-        headers.end = found.end;
-        headers.protocol = found.protocol;
-        headers.fragment = match u32::from(found.fragment) {
-            bindings::xt_dnp3_fragment_XT_DNP3_FRAGMENT_WHOLE => Fragment::Whole,
-            bindings::xt_dnp3_fragment_XT_DNP3_FRAGMENT_FIRST => Fragment::First,
-            _ => Fragment::Later,
-        };
-        headers.udp_segment = found.udp_segment;
+        *headers = headers_from(&found);
         true
     }
 
@@ -59,6 +51,21 @@ impl<T: Match> ActionParam<T> {
     pub(super) fn set_hotdrop(&self) {
         // SAFETY: Valid by the type's invariants; `hotdrop` is there for matches to write.
         unsafe { ptr::addr_of_mut!((*self.0.get()).hotdrop).write(true) };
+    }
+}
+
+/// What C found, as the core has it.
+pub(super) fn headers_from(found: &bindings::xt_dnp3_headers) -> Headers {
+    Headers {
+        transport: found.transport,
+        end: found.end,
+        protocol: found.protocol,
+        fragment: match u32::from(found.fragment) {
+            bindings::xt_dnp3_fragment_XT_DNP3_FRAGMENT_WHOLE => Fragment::Whole,
+            bindings::xt_dnp3_fragment_XT_DNP3_FRAGMENT_FIRST => Fragment::First,
+            _ => Fragment::Later,
+        },
+        udp_segment: found.udp_segment,
     }
 }
 
@@ -99,12 +106,13 @@ impl<T: Match> CheckParam<T> {
         (protocol, inverted)
     }
 
-    /// Has fragments put together before rules see them, until [`DestroyParam::disable_defrag`].
-    pub(crate) fn enable_defrag(&self) -> Result {
+    /// Has fragments put together before rules see them, and connections followed where the rule
+    /// `tracks`, until [`DestroyParam::disable`].
+    pub(crate) fn enable(&self, tracks: bool) -> Result {
         // SAFETY: Valid by the type's invariants; `net` is the namespace that the rule belongs to.
         to_result(unsafe {
             let par = &*self.0.get();
-            bindings::xt_dnp3_defrag_enable(par.net, par.family)
+            bindings::xt_dnp3_rule_enable(par.net, par.family, tracks)
         })
     }
 
@@ -120,7 +128,7 @@ impl<T: Match> CheckParam<T> {
 ///
 /// # Invariants
 ///
-/// Valid for as long as the reference lives.
+/// Valid for as long as the reference lives, with `matchinfo` that of a rule of `T`.
 #[repr(transparent)]
 pub(crate) struct DestroyParam<T: Match>(Opaque<bindings::xt_mtdtor_param>, PhantomData<T>);
 
@@ -130,17 +138,24 @@ impl<T: Match> DestroyParam<T> {
     /// `ptr` must be what the match `T` was called with, and the reference must not outlive the
     /// call.
     pub(super) unsafe fn from_raw<'a>(ptr: *const bindings::xt_mtdtor_param) -> &'a Self {
-        // INVARIANT: As the caller promises.
+        // INVARIANT: x_tables destroys a rule that it checked before, with what it holds.
         // SAFETY: `ptr` is valid by the function's contract; the layouts are the same.
         unsafe { &*ptr.cast() }
     }
 
-    /// Undoes the [`CheckParam::enable_defrag`] of the same rule.
-    pub(crate) fn disable_defrag(&self) {
+    /// What the rule holds.
+    pub(crate) fn info(&self) -> &T::Info {
+        // SAFETY: Valid by the type's invariants; nobody uses the rule any more. `Info` says that
+        // what user space sent is a value.
+        unsafe { &*(*self.0.get()).matchinfo.cast() }
+    }
+
+    /// Undoes the [`CheckParam::enable`] of the same rule.
+    pub(crate) fn disable(&self, tracks: bool) {
         // SAFETY: Valid by the type's invariants; `net` is the namespace that the rule belongs to.
         unsafe {
             let par = &*self.0.get();
-            bindings::xt_dnp3_defrag_disable(par.net, par.family);
+            bindings::xt_dnp3_rule_disable(par.net, par.family, tracks);
         }
     }
 }

@@ -150,6 +150,30 @@ impl<const N: usize> Drop for Registration<N> {
     }
 }
 
+/// That TCP connections can be followed: what track.c needs for it. Goes after all rules.
+///
+/// # Invariants
+///
+/// `xt_dnp3_track_init` has succeeded.
+pub(crate) struct Following(());
+
+impl Following {
+    /// Makes ready.
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: Called once for the module, which has no other instance.
+        to_result(unsafe { bindings::xt_dnp3_track_init() })?;
+        // INVARIANT: It has succeeded.
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        // SAFETY: It was made ready by the type's invariants, and the matches are gone.
+        unsafe { bindings::xt_dnp3_track_exit() };
+    }
+}
+
 fn first<const N: usize>(matches: &[Opaque<bindings::xt_match>; N]) -> *mut bindings::xt_match {
     matches.as_ptr().cast_mut().cast()
 }

@@ -22,7 +22,7 @@ use crate::judge::Judgement;
 use crate::packet::{Fragment, Headers, Packet, Verdict};
 use crate::rule::Rule;
 use crate::segment::{flag, Segment};
-use stream::{Advanced, Asked, Passed, Stream};
+use stream::{Advanced, Passed, Stream};
 
 pub use message::MAX_MESSAGES;
 pub use stream::Scratch;
@@ -101,6 +101,7 @@ pub struct Connection {
 }
 
 /// What a committed packet has done to a connection, and whether it may go on.
+#[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
     /// It goes on.
@@ -136,8 +137,9 @@ pub struct Passing<'a> {
     pub headers: &'a Headers,
     /// The time.
     pub now: u32,
-    /// Where it came in; 0 for this host. Interfaces have numbers.
-    pub came_in: u32,
+    /// Where it came in, by the interface's number; 0 for this host. `None` where that does not
+    /// matter.
+    pub came_in: Option<u32>,
 }
 
 /// A connection that a packet belongs to, to judge by.
@@ -158,34 +160,26 @@ pub struct Tracked<'a> {
 
 /// Judges a TCP packet as the next piece of its connection's stream, by whatever rule.
 ///
-/// Where the connection is not followed the packet is judged by itself, as by [`crate::judge()`].
+/// `None` where the connection is not followed: then the packet is to be judged by itself, by
+/// [`crate::judge()`].
 pub fn judge(
     rule: &Rule,
     packet: &dyn Packet,
     headers: &Headers,
     tracked: &mut Tracked<'_>,
-) -> Verdict {
+) -> Option<Verdict> {
     let connection = tracked.connection;
     if headers.fragment == Fragment::Later || !connection.is_followed(tracked.now, &tracked.limits)
     {
-        return crate::judge(rule, packet, headers);
+        return None;
     }
-    let Some(segment) = Segment::read(packet, headers) else {
-        return Verdict::HotDrop;
-    };
+    if !tracked.scratch.read(packet, headers) {
+        return Some(Verdict::HotDrop);
+    }
     if headers.fragment == Fragment::First {
-        return Verdict::of(Judgement::beyond(rule).matches(rule));
+        return Some(Verdict::of(Judgement::beyond(rule).matches(rule)));
     }
-    let asked = Asked {
-        rule,
-        packet,
-        segment: &segment,
-        limits: &tracked.limits,
-    };
-    let of = connection.of(tracked.direction);
-    let stream = connection.stream(tracked.direction);
-    let judgement = stream.judge(&asked, tracked.memory, of, tracked.scratch);
-    Verdict::of(judgement.matches(rule))
+    Some(stream::judge(rule, packet, tracked))
 }
 
 impl Connection {
@@ -275,7 +269,7 @@ impl Connection {
         let passed = Passed {
             packet,
             segment: &segment,
-            limits,
+            messages: limits.messages,
             now: passing.now,
         };
         let stream = self.stream_mut(passing.direction);
@@ -301,7 +295,11 @@ impl Connection {
                 self.end(Commit::Renewed)
             }
             (Direction::Original, false) if is_bare => Commit::Pass,
-            (Direction::Reply, true) if passing.came_in != self.interface => Commit::Strayed,
+            (Direction::Reply, true)
+                if passing.came_in.is_some_and(|from| from != self.interface) =>
+            {
+                Commit::Strayed
+            }
             (Direction::Reply, true) if self.state == State::Opening && is_bare => {
                 if segment.acknowledgement != self.sequence.wrapping_add(1) {
                     return Commit::Pass;
@@ -430,7 +428,7 @@ mod tests {
                 direction,
                 headers: &sent.headers,
                 now: self.now,
-                came_in,
+                came_in: Some(came_in),
             };
             let memory = &mut self.memory[direction as usize];
             self.connection.commit(
@@ -451,7 +449,9 @@ mod tests {
                 now: self.now,
                 limits: Limits::default(),
             };
-            judge(rule, &Octets(&sent.octets), &sent.headers, &mut tracked) == Verdict::Match
+            let (packet, headers) = (Octets(&sent.octets), &sent.headers);
+            let verdict = judge(rule, &packet, headers, &mut tracked);
+            verdict.unwrap_or_else(|| crate::judge(rule, &packet, headers)) == Verdict::Match
         }
 
         fn status_of(&mut self, sent: &Sent) -> u8 {

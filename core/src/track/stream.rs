@@ -4,11 +4,12 @@
 
 use super::kept::Kept;
 use super::message::Messages;
-use super::Limits;
+use super::{Limits, Tracked};
 use crate::frame::{Event, Seen, Walk};
 use crate::judge::{Judgement, Question};
-use crate::packet::Packet;
+use crate::packet::{Headers, Packet, Verdict};
 use crate::rule::{status, Rule};
+use crate::scan::Scan;
 use crate::segment::{flag, Segment};
 
 /// Octets of a payload that are held at a time.
@@ -66,8 +67,8 @@ struct Progress {
 
 impl Progress {
     /// A frame has ended: what can be seen of it.
-    fn frame(&mut self, limits: &Limits) -> Seen {
-        let limit = usize::try_from(limits.messages).unwrap_or(usize::MAX);
+    fn frame(&mut self, messages: u32) -> Seen {
+        let limit = usize::try_from(messages).unwrap_or(usize::MAX);
         let course = &mut self.course;
         let (seen, found_room) = course.messages.finished(&course.walk, limit);
         self.ended = true;
@@ -89,6 +90,8 @@ pub struct Scratch {
     length: u32,
     /// What they came to.
     behind: Progress,
+    segment: Segment,
+    scan: Scan,
     octets: [u8; HELD],
     /// The octets of the packet that is committed.
     again: [u8; HELD],
@@ -110,6 +113,8 @@ impl Scratch {
                 ended: false,
                 crowded: false,
             },
+            segment: Segment::new(),
+            scan: Scan::new(),
             octets: [0; HELD],
             again: [0; HELD],
         }
@@ -118,6 +123,7 @@ impl Scratch {
     /// Begins at a stream's end.
     fn begin(&mut self, course: &Course) {
         self.length = 0;
+        self.scan = Scan::new();
         self.behind = Progress {
             course: *course,
             ended: false,
@@ -132,6 +138,20 @@ impl Scratch {
             && self.next == stream.next
             && self.sequence == segment.sequence
             && self.length == segment.length()
+    }
+}
+
+impl Scratch {
+    /// Reads the TCP header of a packet that will be judged. Returns false when it cannot be right.
+    #[inline(never)] // its stack is free again before the payload is judged
+    pub(super) fn read(&mut self, packet: &dyn Packet, headers: &Headers) -> bool {
+        match Segment::read(packet, headers) {
+            Some(segment) => {
+                self.segment = segment;
+                true
+            }
+            None => false,
+        }
     }
 }
 
@@ -223,94 +243,9 @@ impl Stream {
         }
     }
 
-    /// Judges a segment as this stream's next. `of` is what tells the stream from all others.
-    pub(super) fn judge(
-        &self,
-        asked: &Asked<'_>,
-        memory: &[u8],
-        of: u64,
-        scratch: &mut Scratch,
-    ) -> Judgement {
-        let rule = asked.rule;
-        match self.place(asked.segment) {
-            Place::Nothing => Judgement {
-                status: status::NONE,
-                frames: false,
-            },
-            Place::Ahead => Judgement {
-                status: status::AHEAD,
-                ..Judgement::beyond(rule)
-            },
-            Place::Nowhere | Place::Forgotten => Judgement::beyond(rule),
-            Place::Before(back) => self.judge_octets(asked, memory, back, of, scratch),
-        }
-    }
-
-    fn judge_octets(
-        &self,
-        asked: &Asked<'_>,
-        memory: &[u8],
-        back: u32,
-        of: u64,
-        scratch: &mut Scratch,
-    ) -> Judgement {
-        let segment = asked.segment;
-        let mut question = Question::new(asked.rule);
-        self.search_before(&mut question, memory, back);
-        scratch.begin(&self.course);
-        let length = segment.length();
-        let mut done = 0u32;
-        while done < length && !question.is_decided() {
-            let Some(piece) = fetch(asked.packet, segment, done, &mut scratch.octets) else {
-                return Judgement::beyond(asked.rule);
-            };
-            question.search(piece);
-            let old_left = back.saturating_sub(done);
-            let (old, fresh) = split(piece, old_left);
-            question.wrong |= !self.kept.are(memory, old_left, old);
-            let mut rest = fresh;
-            while !rest.is_empty() && !question.wrong && !question.is_decided() {
-                let event;
-                (event, rest) = scratch.behind.course.walk.step(rest);
-                match event {
-                    Event::Wrong => question.wrong = true,
-                    Event::Addressed => question.addressed(&scratch.behind.course.walk),
-                    Event::Frame => question.frame(&scratch.behind.frame(asked.limits)),
-                    Event::Taken => {}
-                }
-            }
-            done = done.saturating_add(number(piece.len()));
-        }
-        if question.wrong || done < length {
-            return question.end(status::MALFORMED);
-        }
-        if back >= length {
-            return Judgement {
-                status: status::NONE,
-                frames: false,
-            };
-        }
-        let course = &scratch.behind.course;
-        let is_whole = course.walk.at_boundary();
-        if !is_whole {
-            question.frame(&course.messages.unfinished(&course.walk));
-        }
-        if length <= number(HELD) && !question.is_decided() {
-            scratch.of = of;
-            scratch.next = self.next;
-            scratch.sequence = segment.sequence;
-            scratch.length = length;
-        }
-        question.end_exactly(if is_whole {
-            status::VALID
-        } else {
-            status::PARTIAL
-        })
-    }
-
     /// Searches, where it is wanted, what a receiver that finds a packet wrong will search as well: the
     /// frame that the packet stands in, as far as it was committed.
-    fn search_before(&self, question: &mut Question<'_>, memory: &[u8], back: u32) {
+    fn search_before(&self, question: &mut Question<'_, &mut Scan>, memory: &[u8], back: u32) {
         if !question.searches() {
             return;
         }
@@ -400,7 +335,7 @@ impl Stream {
                 (event, rest) = scratch.behind.course.walk.step(rest);
                 match event {
                     Event::Wrong => return Advanced::Lost,
-                    Event::Frame => _ = scratch.behind.frame(asked.limits),
+                    Event::Frame => _ = scratch.behind.frame(asked.messages),
                     Event::Addressed | Event::Taken => {}
                 }
             }
@@ -429,19 +364,93 @@ impl Stream {
     }
 }
 
-/// A segment that a rule asks about.
-pub(super) struct Asked<'a> {
-    pub(super) rule: &'a Rule,
-    pub(super) packet: &'a dyn Packet,
-    pub(super) segment: &'a Segment,
-    pub(super) limits: &'a Limits,
+/// Judges the segment in the scratch as the next of its stream.
+pub(super) fn judge(rule: &Rule, packet: &dyn Packet, tracked: &mut Tracked<'_>) -> Verdict {
+    let stream = tracked.connection.stream(tracked.direction);
+    let judgement = match stream.place(&tracked.scratch.segment) {
+        Place::Nothing => Judgement {
+            status: status::NONE,
+            frames: false,
+        },
+        Place::Ahead => Judgement {
+            status: status::AHEAD,
+            ..Judgement::beyond(rule)
+        },
+        Place::Nowhere | Place::Forgotten => Judgement::beyond(rule),
+        // The last word, so that what it took to come here is off the stack by then.
+        Place::Before(back) => return judge_octets(rule, packet, tracked, back),
+    };
+    Verdict::of(judgement.matches(rule))
+}
+
+/// Judges octets that begin so many before the stream's next one.
+#[inline(never)]
+fn judge_octets(rule: &Rule, packet: &dyn Packet, tracked: &mut Tracked<'_>, back: u32) -> Verdict {
+    let stream = tracked.connection.stream(tracked.direction);
+    let memory = tracked.memory;
+    let scratch = &mut *tracked.scratch;
+    scratch.begin(&stream.course);
+    let behind = &mut scratch.behind;
+    let mut question = Question::new(rule, &mut scratch.scan);
+    stream.search_before(&mut question, memory, back);
+    let length = scratch.segment.length();
+    let mut done = 0u32;
+    while done < length && !question.is_decided() {
+        let octets = &mut scratch.octets;
+        let Some(piece) = fetch(packet, &scratch.segment, done, octets) else {
+            return Verdict::of(Judgement::beyond(rule).matches(rule));
+        };
+        question.search(piece);
+        let old_left = back.saturating_sub(done);
+        let (old, fresh) = split(piece, old_left);
+        question.wrong |= !stream.kept.are(memory, old_left, old);
+        let mut rest = fresh;
+        while !rest.is_empty() && !question.wrong && !question.is_decided() {
+            let event;
+            (event, rest) = behind.course.walk.step(rest);
+            match event {
+                Event::Wrong => question.wrong = true,
+                Event::Addressed => question.addressed(&behind.course.walk),
+                Event::Frame => question.frame(&behind.frame(tracked.limits.messages)),
+                Event::Taken => {}
+            }
+        }
+        done = done.saturating_add(number(piece.len()));
+    }
+    let judgement = if question.wrong || done < length {
+        question.end(status::MALFORMED)
+    } else if back >= length {
+        Judgement {
+            status: status::NONE,
+            frames: false,
+        }
+    } else {
+        let course = &behind.course;
+        let is_whole = course.walk.at_boundary();
+        if !is_whole {
+            question.frame(&course.messages.unfinished(&course.walk));
+        }
+        if length <= number(HELD) && !question.is_decided() {
+            scratch.of = tracked.connection.of(tracked.direction);
+            scratch.next = stream.next;
+            scratch.length = length;
+            scratch.sequence = scratch.segment.sequence;
+        }
+        question.end_exactly(if is_whole {
+            status::VALID
+        } else {
+            status::PARTIAL
+        })
+    };
+    Verdict::of(judgement.matches(rule))
 }
 
 /// A segment that has passed all rules.
 pub(super) struct Passed<'a> {
     pub(super) packet: &'a dyn Packet,
     pub(super) segment: &'a Segment,
-    pub(super) limits: &'a Limits,
+    /// Messages in progress, at most.
+    pub(super) messages: u32,
     /// The time, in seconds.
     pub(super) now: u32,
 }

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Following TCP connections: the table of them, the hooks that commit packets, and
+ * their life. See track.c. What a packet does to a connection is the core's to
+ * say, which both entries call through xt/track.rs.
+ */
+#ifndef _XT_DNP3_TRACK_H
+#define _XT_DNP3_TRACK_H
+
+#include <linux/types.h>
+
+#include "helpers.h"
+
+struct net;
+struct sk_buff;
+
+/* Octets that core's Connection and Scratch take, at most; both are aligned to 8. */
+#define XT_DNP3_CONNECTION_SIZE	512
+#define XT_DNP3_SCRATCH_SIZE	4480
+
+#define XT_DNP3_ANYWHERE	U32_MAX
+
+/* What the core says of a committed packet: dnp3_core::track::Commit. */
+enum xt_dnp3_commit {
+	XT_DNP3_COMMIT_PASS,
+	XT_DNP3_COMMIT_FOLLOWED,
+	XT_DNP3_COMMIT_CROWDED,
+	XT_DNP3_COMMIT_ENDED,
+	XT_DNP3_COMMIT_VOIDED,
+	/* These are dropped. */
+	XT_DNP3_COMMIT_AHEAD,
+	XT_DNP3_COMMIT_OVERLAP,
+	XT_DNP3_COMMIT_RENEWED,
+	XT_DNP3_COMMIT_STRAYED,
+};
+
+/**
+ * struct xt_dnp3_tracked - a connection in use, its lock held
+ * @connection: the core's Connection
+ * @scratch: the core's Scratch of this CPU
+ * @memory: the octets that are kept of the packet's direction
+ * @size: octets in @memory
+ * @now: the time in seconds
+ * @frame_age: seconds for which a frame may be unfinished
+ * @messages: messages in progress in a direction, at most
+ * @came_in: where the packet came in, an interface's index; 0 for this host,
+ *	XT_DNP3_ANYWHERE where that does not matter
+ * @direction: enum ip_conntrack_dir
+ */
+struct xt_dnp3_tracked {
+	void *connection;
+	void *scratch;
+	u8 *memory;
+	u32 size;
+	u32 now;
+	u32 frame_age;
+	u32 messages;
+	u32 came_in;
+	u8 direction;
+};
+
+/* For the match. */
+struct xt_dnp3_tracked *xt_dnp3_track_find(const struct sk_buff *skb);
+void xt_dnp3_track_put(struct xt_dnp3_tracked *tracked);
+void xt_dnp3_track_matched(const struct sk_buff *skb, u32 transport);
+
+/* For rules and the module. */
+int xt_dnp3_track_enable(struct net *net, u8 family);
+void xt_dnp3_track_disable(struct net *net, u8 family);
+int xt_dnp3_track_init(void);
+void xt_dnp3_track_exit(void);
+
+/* The core, in xt/track.rs. */
+bool xt_dnp3_core_begin(void *connection, u64 id, u32 interface, const struct sk_buff *skb,
+			const struct xt_dnp3_headers *headers);
+u8 xt_dnp3_core_commit(const struct xt_dnp3_tracked *tracked, const struct sk_buff *skb,
+		       const struct xt_dnp3_headers *headers);
+u32 xt_dnp3_core_wanted(const void *connection, u8 direction, u32 more);
+u32 xt_dnp3_core_unacknowledged(const void *connection, u8 direction);
+void xt_dnp3_core_move(void *connection, u8 direction, const u8 *from, u32 from_size,
+		       u8 *to, u32 to_size);
+
+/**
+ * enum xt_dnp3_counter - what is counted for a network namespace
+ */
+enum xt_dnp3_counter {
+	XT_DNP3_COUNT_FOLLOWED,		/* connections that were followed */
+	XT_DNP3_COUNT_AHEAD,		/* packets dropped: payload behind a hole */
+	XT_DNP3_COUNT_OVERLAP,		/* packets dropped: not what was committed */
+	XT_DNP3_COUNT_STRAYED,		/* packets dropped: SYN-ACK by another interface */
+	XT_DNP3_COUNT_RENEWED,		/* connections given up for a SYN with another ISN */
+	XT_DNP3_COUNT_VOIDED,		/* the same for a SYN-ACK, or an odd handshake */
+	XT_DNP3_COUNT_ENDED,		/* connections given up for what was let through unjudged */
+	XT_DNP3_COUNT_FULL,		/* connections not followed: there were track_connections */
+	XT_DNP3_COUNT_CROWDED,		/* packets with a message beyond track_messages */
+	XT_DNP3_COUNT_SHORT,		/* packets of which fewer octets are kept than wanted */
+	XT_DNP3_COUNT_NO_MEMORY,	/* times that the kernel had no memory */
+	XT_DNP3_COUNTERS
+};
+
+u64 xt_dnp3_track_counter(struct net *net, enum xt_dnp3_counter counter);
+unsigned int xt_dnp3_track_connections(struct net *net);
+
+#endif /* _XT_DNP3_TRACK_H */
