@@ -15,7 +15,8 @@ PLAN/changing is a file of tests/src/changing.rs:
 A process sends a page's octets over the loopback device, where OUTPUT and INPUT judge them, and another
 one, on another CPU, writes to the page all the while. Prints `check contents-change-PROTOCOL-FAMILY ok`,
 or what is wrong: a rule that must not match did; the rules' verdicts do not add up; or the page did not
-change while it was judged, in so many packets that something else is amiss.
+change while it was judged, in so many packets that something else is amiss. `copied` in place of `ok`:
+this kernel has no pages of others in datagrams, and nothing was judged.
 """
 
 import contextlib
@@ -35,8 +36,6 @@ PACKETS = 1000
 FRAMES = 3
 LO = {"ipv4": "127.0.0.1", "ipv6": "::1"}
 AF = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
-# Before, UDP over IPv6 has no pages of others.
-SPLICES_UDP_IPV6 = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 5)
 # One variant for each: the match is the same.
 IPTABLES = {"ipv4": "iptables-legacy", "ipv6": "ip6tables-nft"}
 
@@ -123,6 +122,26 @@ def changing(length, frames, places):
         os.close(file)
 
 
+def copies(family):
+    """Whether a datagram that sendfile() sent has its octets for itself. If not, a receiver that looks later
+    sees what has been written to the page since."""
+    with (
+        socket.socket(AF[family], socket.SOCK_DGRAM) as receiver,
+        socket.socket(AF[family], socket.SOCK_DGRAM) as sender,
+    ):
+        receiver.settimeout(SECONDS)
+        receiver.bind((LO[family], PORT))
+        sender.connect((LO[family], PORT))
+        file = os.memfd_create("copied")
+        try:
+            os.pwrite(file, b"before", 0)
+            os.sendfile(sender.fileno(), file, 0, 6)
+            os.pwrite(file, b"behind", 0)
+            return {b"before": True, b"behind": False}[receiver.recv(6)]
+        finally:
+            os.close(file)
+
+
 def datagrams(family, frames):
     """Rounds of datagrams of one frame, within a page and across two; how many each time."""
     length = len(frames[0])
@@ -194,9 +213,10 @@ def main():
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     for protocol in ("udp", "tcp"):
         for family in LO:
-            if (protocol, family) == ("udp", "ipv6") and not SPLICES_UDP_IPV6:
-                continue
             name = f"contents-change-{protocol}-{family}"
+            if protocol == "udp" and copies(family):
+                print("check", name, "copied")
+                continue
             try:
                 counters = run(family, protocol, plan)
             except AssertionError as error:

@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 
 use crate::cases::Protocol;
 use crate::frames::{control, frame};
+use crate::vm::hex;
 
 /// A READ from station 1 to station 10.
 pub fn first() -> Vec<u8> {
@@ -58,7 +59,7 @@ pub fn never(protocol: Protocol) -> impl Iterator<Item = &'static str> {
 pub fn plan() -> String {
     let mut text = String::new();
     for (frame, rule) in [first(), second()].into_iter().zip(MATCH) {
-        let hex: String = frame.iter().map(|octet| format!("{octet:02x}")).collect();
+        let hex = hex(&frame);
         writeln!(text, "frame {hex}\nmatch {rule}").expect("a string takes everything");
     }
     for protocol in Protocol::ALL {

@@ -208,9 +208,8 @@ impl Table {
 
     /// A line of the guest's packets file.
     fn packet(&self, text: &mut String, chain: usize, route: Route, wire: &Wire) {
-        let one = |octets: &Vec<u8>| hex(std::slice::from_ref(octets));
         let words = match wire {
-            Wire::Tun(octets) => format!("tun {}", one(octets)),
+            Wire::Tun(octets) => format!("tun {}", hex(octets)),
             Wire::Gso {
                 kind,
                 header,
@@ -220,11 +219,11 @@ impl Table {
                 octets,
             } => format!(
                 "gso {kind} {header} {size} {checksum_start} {checksum_offset} {}",
-                one(octets)
+                hex(octets)
             ),
-            Wire::Pages(pages) => format!("pages {}", hex(pages)),
-            Wire::Merge(frames) => format!("merge {}", hex(frames)),
-            Wire::Raw(octets) => format!("raw {}", one(octets)),
+            Wire::Pages(pages) => format!("pages {}", hex_of_all(pages)),
+            Wire::Merge(frames) => format!("merge {}", hex_of_all(frames)),
+            Wire::Raw(octets) => format!("raw {}", hex(octets)),
             Wire::Socket {
                 protocol,
                 source_port,
@@ -244,7 +243,7 @@ impl Table {
                     path.source(),
                     path.destination(),
                     Path::PORT,
-                    one(payload)
+                    hex(payload)
                 )
             }
         };
@@ -253,17 +252,18 @@ impl Table {
     }
 }
 
-fn hex(parts: &[Vec<u8>]) -> String {
-    let mut text = String::new();
-    for (number, part) in parts.iter().enumerate() {
-        if number > 0 {
-            text.push(',');
-        }
-        for octet in part {
-            write!(text, "{octet:02x}").expect("a string takes everything");
-        }
-    }
-    text
+/// Octets as the guest's programs read them.
+pub fn hex(octets: &[u8]) -> String {
+    octets.iter().fold(String::new(), |mut text, octet| {
+        write!(text, "{octet:02x}").expect("a string takes everything");
+        text
+    })
+}
+
+/// The same of octets in several parts.
+fn hex_of_all(parts: &[Vec<u8>]) -> String {
+    let parts: Vec<_> = parts.iter().map(|part| hex(part)).collect();
+    parts.join(",")
 }
 
 /// Whether the guest is to find the reason in the kernel's log: once for each is enough, because such
@@ -283,7 +283,7 @@ fn blob_line(blobs: &[Blob], number: usize) -> String {
         blob.protocol,
         u8::from(blob.inverted),
         u8::from(!blob.unflagged),
-        hex(&[blob.octets.to_vec()]),
+        hex(&blob.octets),
         reason
             .filter(|_| is_logged(blobs, number))
             .unwrap_or_default()
@@ -453,9 +453,10 @@ impl Kernel {
         self >= Kernel(5, 13)
     }
 
-    /// Whether sendfile() hands pages to a UDP socket of IPv6: before 6.5 it copies them, one datagram for each.
-    pub fn splices_udp_v6(self) -> bool {
-        self >= Kernel(6, 5)
+    /// Whether sendfile() may copy what it hands to a UDP socket. From 6.5 on it never does. Before, it always
+    /// did over IPv6, and over IPv4 in the later stable releases of 6.1, which have that change by half.
+    pub fn may_copy_datagrams(self) -> bool {
+        self < Kernel(6, 5)
     }
 
     /// Counts what this kernel makes: from 7.0 on it puts no jumbo option (RFC 2675) of eight octets
