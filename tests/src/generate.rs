@@ -781,6 +781,36 @@ pub fn tcp_rule() -> impl Strategy<Value = Rule> {
     })
 }
 
+/// The options that ask something of a frame.
+pub const FRAME_OPTIONS: [u16; 4] = [option::SADDR, option::DADDR, option::FC, option::DIR];
+
+/// The rule with one option less: one of [`FRAME_OPTIONS`], or `--status`.
+pub fn without(rule: &Rule, option: u16) -> Rule {
+    let mut rule = Rule {
+        set: rule.set & !option,
+        invert: rule.invert & !option,
+        ..*rule
+    };
+    match option {
+        option::SADDR => (rule.saddr, rule.saddr_count) = Default::default(),
+        option::DADDR => (rule.daddr, rule.daddr_count) = Default::default(),
+        option::FC => (rule.fc, rule.classes) = Default::default(),
+        option::DIR => rule.dir = dir::UNSET,
+        _ => rule.status = 0,
+    }
+    rule
+}
+
+/// The rule with another `--status` than its own, if it has one.
+pub fn with_status(rule: &Rule, set: u8) -> Rule {
+    Rule {
+        set: rule.set | option::STATUS,
+        invert: rule.invert & !option::STATUS,
+        status: set,
+        ..*rule
+    }
+}
+
 /// The rule under the other reading, and where it had no `--frames`, with one.
 pub fn with_reading(rule: &Rule, any: bool) -> Rule {
     Rule {

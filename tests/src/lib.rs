@@ -7,6 +7,7 @@ pub mod blobs;
 pub mod captures;
 pub mod cases;
 pub mod changing;
+pub mod commands;
 pub mod frames;
 pub mod generate;
 pub mod naive;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dnp3_tests::frames::{control, frame};
-use dnp3_tests::vm::project;
+use dnp3_tests::vm::{hex, project};
 
 /// What forwards, and what brings the network up as a network manager does.
 const SYSCTL: &str = "net.ipv4.ip_forward=1\nnet.ipv6.conf.all.forwarding=1\n";
@@ -148,9 +148,6 @@ impl Gateway {
     fn boots(self, checks: usize) -> String {
         let add = |host: PathBuf, guest: &str| format!("{}:{guest}", host.display());
         let console = self.tree.with_extension("console");
-        let hex = |octets: &[u8]| -> String {
-            octets.iter().map(|octet| format!("{octet:02x}")).collect()
-        };
         let read = frame(control::MASTER_DATA, 10, 1, &[0xC0, 0xC0, 1, 0x3C, 2, 6]);
         let restart = frame(control::MASTER_DATA, 10, 1, &[0xC1, 0xC1, 13]);
         let (read, restart) = (hex(&read), hex(&restart));

@@ -7,14 +7,14 @@
 //! `DNP3_TESTS_LONG` is set by `scripts/long churn`; with `XT_DNP3_KERNEL=debug` kmemleak looks for leaks.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
 use dnp3_core::packet::Octets;
 use dnp3_core::rule::{frames, option, protocol, status};
 use dnp3_core::{Headers, Rule, Verdict};
-use dnp3_tests::{blobs, generate, vectors, vm};
+use dnp3_tests::vm::{self, hex};
+use dnp3_tests::{blobs, generate, vectors};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -77,14 +77,6 @@ fn is_valid(payload: &[u8]) -> bool {
         ..Headers::default()
     };
     dnp3_core::judge(&valid(), &Octets(&octets), &headers) == Verdict::Match
-}
-
-fn hex(octets: &[u8]) -> String {
-    let mut digits = String::new();
-    for octet in octets {
-        write!(digits, "{octet:02x}").expect("a string takes everything");
-    }
-    digits
 }
 
 fn write_plan(plan: &Path, counts: &Counts) {

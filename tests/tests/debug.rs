@@ -7,11 +7,11 @@
 //! them is to happen. One more, of which the kernel cannot know, is planted in `core`: octets of a page
 //! that are fetched twice.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 use std::sync::OnceLock;
 
+use dnp3_tests::commands::{build_changed, empty, script, succeed, text};
 use dnp3_tests::vm::{self, project};
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -146,7 +146,7 @@ fn main() -> ExitCode {
 
 /// KASAN sees what instrumented code reads, and no other: that is so for all of the module's Rust.
 fn core_is_instrumented() -> Result<(), Failed> {
-    succeed(Command::new(script("vm")).args(["--kernel", KERNEL, "--prepare"]))?;
+    succeed(script("vm").args(["--kernel", KERNEL, "--prepare"]))?;
     for (kernel, instrumented) in [(KERNEL, true), ("rust", false)] {
         let built = project().join(format!("target/kmod/{kernel}-rust/kmod"));
         for object in ["dnp3_core.o", "xt_dnp3_main.o", "helpers.o"] {
@@ -231,7 +231,7 @@ fn guest(planted: Option<(&str, &Path)>, command: &str) -> Result<Output, Failed
 }
 
 fn vm(adds: &[(&Path, &str)], command: &str) -> Result<Output, Failed> {
-    let mut vm = Command::new(script("vm"));
+    let mut vm = script("vm");
     vm.args(["--kernel", KERNEL, "--cpus", "2", "--timeout", SECONDS]);
     if !adds.is_empty() {
         vm.args(["--without", "module"]);
@@ -257,63 +257,23 @@ fn faulty() -> Result<&'static Path, Failed> {
             .map(|(from, to)| (*from, to.as_str()))
             .collect();
         build("faults", "kmod/helpers.c", &changes)
-            .map_err(|failed| failed.message().unwrap_or_default().to_owned())
     });
     Ok(built.as_deref().map_err(String::clone)?)
 }
 
 /// Builds a copy of the sources, with changes to a file, for the debug kernel.
-fn build(name: &str, file: &str, changes: &[(&str, &str)]) -> Result<PathBuf, Failed> {
+fn build(name: &str, file: &str, changes: &[(&str, &str)]) -> Result<PathBuf, String> {
     let directory = directory(name)?;
-    let tree = succeed(Command::new(script("kernel")).arg(KERNEL))?;
-    succeed(
-        Command::new("rsync")
-            .args(["-a", "--exclude=*.o", "--exclude=.*.cmd", "--exclude=*.ko"])
-            .args(["core", "include", "kmod", "scripts"].map(|part| project().join(part)))
-            .arg(&directory),
-    )?;
-    let mut text = fs::read_to_string(directory.join(file))?;
-    for (from, to) in changes {
-        if text.matches(from).count() != 1 {
-            return Err(format!("{file} has not once {from:?}").into());
-        }
-        text = text.replace(from, to);
+    let output = build_changed(&directory, KERNEL, "rust", file, changes)?;
+    if !output.status.success() {
+        let errors = text(&output.stderr);
+        return Err(format!("scripts/kmod: {}\n{errors}", output.status));
     }
-    fs::write(directory.join(file), text)?;
-    succeed(
-        Command::new(directory.join("scripts/kmod"))
-            .args([tree.trim(), "out"])
-            .current_dir(&directory)
-            .env("ENTRY", "rust"),
-    )?;
     Ok(directory.join("out/kmod/xt_dnp3.ko"))
 }
 
-/// Runs a command that must succeed; its output.
-fn succeed(command: &mut Command) -> Result<String, Failed> {
-    let output = command.output()?;
-    if !output.status.success() {
-        return Err(format!("{command:?}: {}\n{}", output.status, text(&output.stderr)).into());
-    }
-    Ok(text(&output.stdout))
-}
-
 /// An empty directory of a test's own.
-fn directory(name: &str) -> Result<PathBuf, Failed> {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .join("debug")
-        .join(name);
-    if directory.exists() {
-        fs::remove_dir_all(&directory)?;
-    }
-    fs::create_dir_all(&directory)?;
-    Ok(directory)
-}
-
-fn script(name: &str) -> PathBuf {
-    project().join("scripts").join(name)
-}
-
-fn text(octets: &[u8]) -> String {
-    String::from_utf8_lossy(octets).into_owned()
+fn directory(name: &str) -> Result<PathBuf, String> {
+    let tests = Path::new(env!("CARGO_TARGET_TMPDIR")).join("debug");
+    empty(tests.join(name))
 }

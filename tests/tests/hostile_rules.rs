@@ -9,7 +9,6 @@
 //! `XT_DNP3_KERNEL=debug` has KASAN and the like look on. `DNP3_TESTS_LONG` is set by `scripts/long hostile`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -229,13 +228,7 @@ fn said() -> &'static Said {
             status: status::STATELESS,
             ..Rule::default()
         };
-        let hex = |octets: &[u8]| {
-            let mut digits = String::new();
-            for octet in octets {
-                write!(digits, "{octet:02x}").expect("a string takes everything");
-            }
-            digits + "\n"
-        };
+        let hex = |octets: &[u8]| vm::hex(octets) + "\n";
         let plan = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("hostile-rules-{}", std::process::id()));
         fs::create_dir_all(&plan).expect("a directory for the plan");

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 use std::sync::OnceLock;
 
+use dnp3_tests::commands::{build_changed, empty, script, succeed, text};
+use dnp3_tests::vm::project;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// Most stack that the judgement of a packet may take, in octets.
@@ -529,10 +531,7 @@ fn stack(name: &str, source: &str, said: Result<(), &str>) -> Result<(), Failed>
             .args(["-O1", "-fno-stack-protector", "-c", "-o"])
             .args([&object, &c]),
     )?;
-    let output = Command::new(script("stack"))
-        .arg(&object)
-        .arg(STACK)
-        .output()?;
+    let output = script("stack").arg(&object).arg(STACK).output()?;
     let (errors, ends_well) = (text(&output.stderr), output.status.success());
     match said {
         Ok(()) if ends_well && errors.is_empty() => Ok(()),
@@ -571,20 +570,17 @@ fn entry(
 
 /// Builds the module as scripts/vm does, where a warning is an error, and measures its stack.
 fn built(kernel: &str, entry: &str) -> Result<(), Failed> {
-    succeed(Command::new(script("vm")).args(["--kernel", kernel, "--entry", entry, "--prepare"]))?;
-    let built = top().join(format!("target/kmod/{kernel}-{entry}"));
+    succeed(script("vm").args(["--kernel", kernel, "--entry", entry, "--prepare"]))?;
+    let built = project().join(format!("target/kmod/{kernel}-{entry}"));
     let log = fs::read_to_string(built.join("build.log"))?;
     let said = format!("\nxt_dnp3: {entry} entry: ");
     if log.matches(&said).count() != 1 {
         return Err(format!("the log does not say once {said:?}").into());
     }
     let module = built.join("kmod/xt_dnp3.ko");
-    let stack = succeed(Command::new(script("stack")).arg(&module).arg(STACK))?;
+    let stack = succeed(script("stack").arg(&module).arg(STACK))?;
     println!("{kernel} {entry}: {stack}");
-    let output = Command::new(script("stack"))
-        .arg(&module)
-        .arg("100")
-        .output()?;
+    let output = script("stack").arg(&module).arg("100").output()?;
     if output.status.success() {
         return Err("so much stack is no more than 100 octets".into());
     }
@@ -602,24 +598,7 @@ fn stopped(fault: &Fault) -> Result<(), Failed> {
         said,
     } = fault;
     let directory = directory(&format!("stopped-{name}"))?;
-    let tree = succeed(Command::new(script("kernel")).arg("rust"))?;
-    succeed(
-        Command::new("rsync")
-            .args(["-a", "--exclude=*.o", "--exclude=.*.cmd", "--exclude=*.ko"])
-            .args(["core", "include", "kmod", "scripts"].map(|part| top().join(part)))
-            .arg(&directory),
-    )?;
-    let sound = fs::read_to_string(directory.join(file))?;
-    let faulty = sound.replacen(from, to, 1);
-    if faulty == sound {
-        return Err(format!("{file} has no {from:?}").into());
-    }
-    fs::write(directory.join(file), faulty)?;
-    let output = Command::new(directory.join("scripts/kmod"))
-        .args([tree.trim(), "out"])
-        .current_dir(&directory)
-        .env("ENTRY", entry)
-        .output()?;
+    let output = build_changed(&directory, "rust", entry, file, &[(*from, *to)])?;
     let log = fs::read_to_string(directory.join("out/build.log"))?;
     if output.status.success() || directory.join("out/kmod/xt_dnp3.ko").exists() {
         return Err("there is a module".into());
@@ -728,19 +707,15 @@ fn rustc() -> Result<PathBuf, String> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     FOUND
         .get_or_init(|| {
-            let output = Command::new("bash")
-                .args([
-                    "-c",
-                    "set -euo pipefail; . scripts/lib.sh; . scripts/toolchain.sh; plain_rustc",
-                ])
-                .current_dir(top())
-                .output()
-                .map_err(|error| format!("bash: {error}"))?;
-            if output.status.success() {
-                Ok(PathBuf::from(text(&output.stdout).trim()))
-            } else {
-                Err(text(&output.stderr))
-            }
+            let found = succeed(
+                Command::new("bash")
+                    .args([
+                        "-c",
+                        "set -euo pipefail; . scripts/lib.sh; . scripts/toolchain.sh; plain_rustc",
+                    ])
+                    .current_dir(project()),
+            )?;
+            Ok(PathBuf::from(found.trim()))
         })
         .clone()
 }
@@ -748,53 +723,19 @@ fn rustc() -> Result<PathBuf, String> {
 /// The kernel to build for, XT_DNP3_KERNEL as for scripts/vm, and its entries.
 fn entries() -> Result<(String, Vec<String>), String> {
     let kernel = env::var("XT_DNP3_KERNEL").unwrap_or_else(|_| "rust".to_owned());
-    let output = Command::new(script("kernel"))
-        .args(["--entries", &kernel])
-        .output()
-        .map_err(|error| format!("scripts/kernel: {error}"))?;
-    if !output.status.success() {
-        return Err(text(&output.stderr));
-    }
-    let entries = text(&output.stdout);
+    let entries = succeed(script("kernel").args(["--entries", &kernel]))?;
     Ok((
         kernel,
         entries.split_whitespace().map(str::to_owned).collect(),
     ))
 }
 
-/// Runs a command that must succeed; its output.
-fn succeed(command: &mut Command) -> Result<String, Failed> {
-    let output = command.output()?;
-    if !output.status.success() {
-        return Err(format!("{command:?}: {}\n{}", output.status, text(&output.stderr)).into());
-    }
-    Ok(text(&output.stdout))
-}
-
 /// An empty directory of a test's own.
-fn directory(name: &str) -> Result<PathBuf, Failed> {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .join("kmod-build")
-        .join(name);
-    if directory.exists() {
-        fs::remove_dir_all(&directory)?;
-    }
-    fs::create_dir_all(&directory)?;
-    Ok(directory)
-}
-
-fn text(octets: &[u8]) -> String {
-    String::from_utf8_lossy(octets).into_owned()
-}
-
-fn top() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+fn directory(name: &str) -> Result<PathBuf, String> {
+    let tests = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kmod-build");
+    empty(tests.join(name))
 }
 
 fn kmod(file: &str) -> PathBuf {
-    top().join("kmod").join(file)
-}
-
-fn script(file: &str) -> PathBuf {
-    top().join("scripts").join(file)
+    project().join("kmod").join(file)
 }

@@ -3,9 +3,11 @@
 //! Laws of the rule language that need no second judge: what holds between the answers to two
 //! questions, whatever the answers are. `core` alone is asked.
 
-use dnp3_core::rule::{dir, frames, option, status};
+use dnp3_core::rule::{frames, option, status};
 use dnp3_core::{judge, Headers, Octets, Rule, Verdict};
-use dnp3_tests::generate::{self, Case, Chunk, End, Shape, Transport};
+use dnp3_tests::generate::{
+    self, with_status, without, Case, Chunk, End, Shape, Transport, FRAME_OPTIONS,
+};
 use dnp3_tests::odd::Odd;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -50,42 +52,13 @@ fn read_any(rule: &Rule) -> Rule {
 
 /// The rule without `--status`.
 fn of_frames(rule: &Rule) -> Rule {
-    Rule {
-        set: rule.set & !option::STATUS,
-        invert: rule.invert & !option::STATUS,
-        status: 0,
-        ..*rule
-    }
+    without(rule, option::STATUS)
 }
 
 /// The rule with `--status valid`.
 fn and_valid(rule: &Rule) -> Rule {
-    Rule {
-        set: rule.set | option::STATUS,
-        invert: rule.invert & !option::STATUS,
-        status: status::VALID,
-        ..*rule
-    }
+    with_status(rule, status::VALID)
 }
-
-/// The rule with one option less.
-fn without(rule: &Rule, option: u16) -> Rule {
-    let mut rule = Rule {
-        set: rule.set & !option,
-        invert: rule.invert & !option,
-        ..*rule
-    };
-    match option {
-        option::SADDR => (rule.saddr, rule.saddr_count) = Default::default(),
-        option::DADDR => (rule.daddr, rule.daddr_count) = Default::default(),
-        option::FC => (rule.fc, rule.classes) = Default::default(),
-        option::DIR => rule.dir = dir::UNSET,
-        _ => rule.status = 0,
-    }
-    rule
-}
-
-const FRAME_OPTIONS: [u16; 4] = [option::SADDR, option::DADDR, option::FC, option::DIR];
 
 fn octets(chunks: &[Chunk]) -> Vec<u8> {
     chunks.iter().flat_map(|chunk| chunk.octets(None)).collect()

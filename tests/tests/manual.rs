@@ -528,8 +528,7 @@ impl Shot {
         }
         .expect("a vector takes everything");
         let side = if from == Side::West { "west" } else { "east" };
-        let hex: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
-        json!([side, hex])
+        json!([side, vm::hex(&octets)])
     }
 
     /// Whether an example's rules are about packets like this.

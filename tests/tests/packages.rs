@@ -10,17 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use dnp3_tests::packages::{empty, read, succeed, Packages, VERSION};
+use dnp3_tests::commands::{empty, read, script, succeed};
+use dnp3_tests::packages::{Packages, VERSION};
 use dnp3_tests::vm::project;
 
 type Outcome = Result<(), String>;
 
 fn scratch(name: &str) -> Result<PathBuf, String> {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .join("packages")
-        .join(name);
-    empty(&directory)?;
-    Ok(directory)
+    let tests = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
+    empty(tests.join(name))
 }
 
 /// The packages, built once.
@@ -53,10 +51,9 @@ fn files(directory: &Path) -> Result<BTreeSet<String>, String> {
 
 /// The kernel that the tests always have, and the module for it.
 fn kernel() -> Result<(String, PathBuf), String> {
-    succeed(Command::new(project().join("scripts/vm")).arg("--prepare"))?;
-    let tree = succeed(Command::new(project().join("scripts/kernel")).arg("rust"))?;
-    let entries =
-        succeed(Command::new(project().join("scripts/kernel")).args(["--entries", "rust"]))?;
+    succeed(script("vm").arg("--prepare"))?;
+    let tree = succeed(script("kernel").arg("rust"))?;
+    let entries = succeed(script("kernel").args(["--entries", "rust"]))?;
     let first = entries
         .split_whitespace()
         .next()

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use dnp3_tests::packages::{empty, succeed, Packages, VERSION};
+use dnp3_tests::commands::{empty, script, succeed};
+use dnp3_tests::packages::{Packages, VERSION};
 use dnp3_tests::vm::project;
 
 type Outcome<T = ()> = Result<T, String>;
@@ -186,11 +187,8 @@ impl Clean {
 }
 
 fn directory(name: &str) -> Outcome<PathBuf> {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .join("packages-installed")
-        .join(name);
-    empty(&directory)?;
-    Ok(directory)
+    let tests = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages-installed");
+    empty(tests.join(name))
 }
 
 /// What is on one side only.
@@ -366,7 +364,7 @@ fn boot(module: &Path, packages: &Packages) -> Outcome {
     let extension = "usr/lib/x86_64-linux-gnu/xtables/libxt_dnp3.so";
     let add = |host: &Path, guest: &str| format!("{}:{guest}", host.display());
     let said = succeed(
-        Command::new(project().join("scripts/vm"))
+        script("vm")
             .args(["--kernel", "debian-6.1", "--no-module"])
             .args(["--add", &add(module, "/root/xt_dnp3.ko")])
             .args([

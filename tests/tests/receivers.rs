@@ -135,15 +135,8 @@ fn smaller(sequence: &Sequence) -> Vec<Sequence> {
     all
 }
 
-const TCP: Transport = Transport::Tcp {
-    options: 0,
-    data_offset: None,
-    flags: 0x18,
-};
-const UDP: Transport = Transport::Udp {
-    length_error: 0,
-    segment: Segment::One,
-};
+const TCP: Transport = Transport::PLAIN_TCP;
+const UDP: Transport = Transport::PLAIN_UDP;
 
 fn is_match(rule: &Rule, transport: Transport, payload: &[u8]) -> bool {
     let (octets, headers): (Vec<u8>, Headers) = Shape::plain(transport).packet(payload);

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
+use dnp3_tests::commands;
 use dnp3_tests::frames::{control, frame};
-use dnp3_tests::vm::{self, Outcome};
+use dnp3_tests::vm::{self, hex, Outcome};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{json, Map, Value};
 
@@ -51,13 +52,6 @@ const ACCEPT: Fate = Passes(&["-A DNP3", "-m dnp3", "-j ACCEPT"]);
 const REPLY: Fate = Passes(&["-A DNP3-REPLY", "-m dnp3", "-j ACCEPT"]);
 const REJECT: Fate = Reset(&["-A DNP3", "-j REJECT"]);
 const NEW: Fate = Passes(&["-A DNP3", "--ctstate NEW", "--status none", "-j ACCEPT"]);
-
-fn hex(octets: &[u8]) -> String {
-    octets.iter().fold(String::new(), |mut text, octet| {
-        write!(text, "{octet:02x}").expect("a string takes everything");
-        text
-    })
-}
 
 /// A request with a function code and a few objects.
 fn request(from: u16, to: u16, function: u8) -> Vec<u8> {
@@ -1303,13 +1297,9 @@ fn outcome(runs: &[Run]) -> Result<Outcome, String> {
     let plan =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("recipes-{}", std::process::id()));
     let wrong = |error| format!("{}: {error}", plan.display());
-    if plan.exists() {
-        fs::remove_dir_all(&plan).map_err(wrong)?;
-    }
-    fs::create_dir_all(&plan).map_err(wrong)?;
+    commands::empty(&plan)?;
     for run in runs {
-        let text = fs::read_to_string(folder().join(run.file()))
-            .map_err(|error| format!("{}: {error}", run.file()))?;
+        let text = commands::read(folder().join(run.file()))?;
         let (name, text) = match run.change {
             None => (run.file(), text),
             Some((from, to)) => {

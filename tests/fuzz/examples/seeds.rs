@@ -16,7 +16,7 @@ use dnp3_core::text::{self, Opt};
 use dnp3_core::{Headers, Rule};
 use dnp3_fuzz::input::Input;
 use dnp3_tests::cases::{self, Family, Path as Way};
-use dnp3_tests::generate::{self, Segment, Shape, Transport};
+use dnp3_tests::generate::{self, Shape, Transport};
 use dnp3_tests::{captures, vectors};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, TestRng, TestRunner};
@@ -26,15 +26,8 @@ const GENERATED: usize = 150;
 /// Packets of the captures: each of another shape.
 const CAPTURED: usize = 300;
 
-const TCP: Transport = Transport::Tcp {
-    options: 0,
-    data_offset: None,
-    flags: 0x18,
-};
-const UDP: Transport = Transport::Udp {
-    length_error: 0,
-    segment: Segment::One,
-};
+const TCP: Transport = Transport::PLAIN_TCP;
+const UDP: Transport = Transport::PLAIN_UDP;
 
 type Octets = BTreeSet<Vec<u8>>;
 

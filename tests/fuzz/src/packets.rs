@@ -6,10 +6,10 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dnp3_core::frame::{Event, Seen, Walk};
-use dnp3_core::rule::{dir, option, status};
+use dnp3_core::rule::{option, status};
 use dnp3_core::scan::Scan;
 use dnp3_core::{judge, Fragment, Headers, Octets, Packet, Rule, Verdict};
-use dnp3_tests::generate::with_reading;
+use dnp3_tests::generate::{with_reading, with_status, without, FRAME_OPTIONS};
 use dnp3_tests::naive;
 use dnp3_tests::odd::Odd;
 
@@ -172,13 +172,13 @@ pub fn laws_hold(octets: &[u8]) {
     // `only` implies `any`, and that the packet is valid.
     if matches(&only) {
         assert!(matches(&any), "{only:?}");
-        assert!(matches(&of_status(&only, status::VALID)), "{only:?}");
+        assert!(matches(&with_status(&only, status::VALID)), "{only:?}");
     }
 
     // Exactly one status, under every set and its inverse; none where there is nothing to judge.
     let status = the_status(&matches);
     for set in 1..16 {
-        let is = of_status(&Rule::default(), set);
+        let is = with_status(&Rule::default(), set);
         let is_not = Rule {
             invert: option::STATUS,
             ..is
@@ -217,42 +217,14 @@ pub fn laws_hold(octets: &[u8]) {
     nothing_is_missed(&input, &any, status);
 }
 
-const FRAME_OPTIONS: [u16; 4] = [option::SADDR, option::DADDR, option::FC, option::DIR];
-
-fn of_status(rule: &Rule, set: u8) -> Rule {
-    Rule {
-        set: rule.set | option::STATUS,
-        invert: rule.invert & !option::STATUS,
-        status: set,
-        ..*rule
-    }
-}
-
 /// The bit of the packet's status; 0 where no rule matches.
 fn the_status(matches: &dyn Fn(&Rule) -> bool) -> u8 {
     let mut statuses = [1u8, 2, 4, 8]
         .into_iter()
-        .filter(|bit| matches(&of_status(&Rule::default(), *bit)));
+        .filter(|bit| matches(&with_status(&Rule::default(), *bit)));
     let status = statuses.next();
     assert_eq!(statuses.next(), None, "a packet has one status");
     status.unwrap_or(0)
-}
-
-/// The rule without an option.
-fn without(rule: &Rule, bit: u16) -> Rule {
-    let mut rule = Rule {
-        set: rule.set & !bit,
-        invert: rule.invert & !bit,
-        ..*rule
-    };
-    match bit {
-        option::SADDR => (rule.saddr, rule.saddr_count) = Default::default(),
-        option::DADDR => (rule.daddr, rule.daddr_count) = Default::default(),
-        option::FC => (rule.fc, rule.classes) = Default::default(),
-        option::DIR => rule.dir = dir::UNSET,
-        _ => rule.status = 0,
-    }
-    rule
 }
 
 /// On a valid packet, every frame satisfies an option unless some frame satisfies its inverse.

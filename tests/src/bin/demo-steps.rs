@@ -4,6 +4,7 @@
 //! it, as JSON for `tests/guest/demo.py`, which says what the members mean.
 
 use dnp3_tests::frames::{control, frame};
+use dnp3_tests::vm::hex;
 use serde_json::{json, Value};
 
 /// The link addresses of the README's policy.
@@ -27,8 +28,7 @@ fn send(what: &str, from: &str, octets: &[u8], promise: Promise) -> Value {
         Promise::Rejected => (false, ["DNP3 ", "-j REJECT"], false),
         Promise::LoggedAndRejected => (false, ["DNP3 ", "-j REJECT"], true),
     };
-    let hex: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
-    json!({ "what": what, "from": from, "octets": hex, "arrives": arrives, "rule": rule, "logged": logged })
+    json!({ "what": what, "from": from, "octets": hex(octets), "arrives": arrives, "rule": rule, "logged": logged })
 }
 
 #[derive(Clone, Copy)]
