@@ -429,7 +429,7 @@ impl Followed {
             direction: Direction::Reply,
             headers: &answer.headers,
             now: 0,
-            came_in: 0,
+            came_in: Some(0),
         };
         let packet = Octets(&answer.octets);
         let commit =
@@ -451,6 +451,7 @@ impl Followed {
             limits: Limits::default(),
         };
         track::judge(rule, &Octets(&sent.octets), &sent.headers, &mut tracked)
+            .expect("the connection is followed")
     }
 }
 
