@@ -20,11 +20,11 @@
 #include <linux/build_bug.h>
 #include <linux/hash.h>
 #include <linux/hashtable.h>
-#include <linux/if.h>
 #include <linux/jump_label.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/mutex.h>
+#include <linux/netdevice.h>
 #include <linux/percpu.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
@@ -36,6 +36,7 @@
 #include <linux/netfilter_bridge.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/netfilter_ipv6.h>
+#include <net/flow.h>
 #include <net/net_namespace.h>
 #include <net/netns/generic.h>
 
@@ -371,7 +372,7 @@ static u32 goes_out(const struct sk_buff *skb, const struct nf_hook_state *state
 #endif
 	if (!out && state->out)
 		out = state->out->ifindex;
-	return out == LOOPBACK_IFINDEX ? 0 : out;
+	return out;
 }
 
 /* Takes the lock, and has all that the core needs in one place. */
@@ -549,6 +550,11 @@ static unsigned int dnp3_commit(void *priv, struct sk_buff *skb,
 	enum ip_conntrack_info ctinfo;
 	struct dnp3_conn *conn;
 	struct nf_conn *ct;
+
+	/* It comes in again, and rules are still to judge it: LOCAL_IN commits it. */
+	if (state->hook == NF_INET_POST_ROUTING && state->out &&
+	    state->out->flags & IFF_LOOPBACK)
+		return NF_ACCEPT;
 
 	ct = nf_ct_get(skb, &ctinfo);
 	if (!ct || nf_ct_is_template(ct) || nf_ct_protonum(ct) != IPPROTO_TCP ||

@@ -11,7 +11,10 @@ use dnp3_core::track::{self, Connection, Direction, Limits, Passing, Scratch, Tr
 use dnp3_core::{Headers, Packet, Rule, Verdict};
 
 /// `XT_DNP3_CONNECTION_SIZE`, `XT_DNP3_SCRATCH_SIZE`, `XT_DNP3_ANYWHERE`.
+// rustc 1.85 counts no use in a `const _`.
+#[allow(dead_code)]
 const CONNECTION_SIZE: usize = 512;
+#[allow(dead_code)]
 const SCRATCH_SIZE: usize = 4480;
 const ANYWHERE: u32 = u32::MAX;
 
