@@ -131,13 +131,13 @@ struct dnp3_conn {
  * @rules: tracking rules; under net_mutex
  * @exiting: rules that go from here on have nothing to undo
  * @connections: in the table
- * @counters: enum xt_dnp3_counter
+ * @counters: enum xt_dnp3_stats
  */
 struct dnp3_net {
 	unsigned int rules;
 	bool exiting;
 	atomic_t connections;
-	atomic64_t counters[XT_DNP3_COUNTERS];
+	atomic64_t counters[__XT_DNP3_STATS_MAX];
 };
 
 #define TABLE_BITS	12
@@ -180,19 +180,18 @@ static struct dnp3_net *dnp3_pernet(struct net *net)
 	return net_generic(net, dnp3_net_id);
 }
 
-static void count(struct net *net, enum xt_dnp3_counter counter)
+static void count(struct net *net, enum xt_dnp3_stats counter)
 {
 	atomic64_inc(&dnp3_pernet(net)->counters[counter]);
 }
 
-u64 xt_dnp3_track_counter(struct net *net, enum xt_dnp3_counter counter)
+u64 xt_dnp3_track_stat(struct net *net, enum xt_dnp3_stats which)
 {
-	return atomic64_read(&dnp3_pernet(net)->counters[counter]);
-}
+	struct dnp3_net *dn = dnp3_pernet(net);
 
-unsigned int xt_dnp3_track_connections(struct net *net)
-{
-	return atomic_read(&dnp3_pernet(net)->connections);
+	if (which == XT_DNP3_STATS_CONNECTIONS)
+		return atomic_read(&dn->connections);
+	return atomic64_read(&dn->counters[which]);
 }
 
 /* Memory for octets. */
@@ -246,9 +245,9 @@ static void grow(struct net *net, struct dnp3_conn *conn, u8 direction, u32 more
 		size = roundup_pow_of_two(min(wanted, most));
 	size = min(size, most);
 	if (size > conn->size[direction] && !resize(conn, direction, size))
-		count(net, XT_DNP3_COUNT_NO_MEMORY);
+		count(net, XT_DNP3_STATS_NO_MEMORY);
 	if (conn->size[direction] < wanted)
-		count(net, XT_DNP3_COUNT_SHORT);
+		count(net, XT_DNP3_STATS_SHORT);
 }
 
 /* The table. */
@@ -455,12 +454,12 @@ static void conn_begin(struct net *net, struct nf_conn *ct, const struct sk_buff
 	struct dnp3_conn *conn;
 
 	if (atomic_inc_return(&dn->connections) > READ_ONCE(track_connections)) {
-		count(net, XT_DNP3_COUNT_FULL);
+		count(net, XT_DNP3_STATS_FULL);
 		goto not;
 	}
 	conn = kmem_cache_zalloc(conn_cache, GFP_ATOMIC | __GFP_NOWARN);
 	if (!conn) {
-		count(net, XT_DNP3_COUNT_NO_MEMORY);
+		count(net, XT_DNP3_STATS_NO_MEMORY);
 		goto not;
 	}
 	if (!xt_dnp3_core_begin(conn->connection, atomic64_inc_return(&last_id), interface,
@@ -513,28 +512,28 @@ static unsigned int conn_commit(struct net *net, struct dnp3_conn *conn, struct 
 	case XT_DNP3_COMMIT_PASS:
 		return NF_ACCEPT;
 	case XT_DNP3_COMMIT_FOLLOWED:
-		count(net, XT_DNP3_COUNT_FOLLOWED);
+		count(net, XT_DNP3_STATS_FOLLOWED);
 		return NF_ACCEPT;
 	case XT_DNP3_COMMIT_CROWDED:
-		count(net, XT_DNP3_COUNT_CROWDED);
+		count(net, XT_DNP3_STATS_CROWDED);
 		return NF_ACCEPT;
 	case XT_DNP3_COMMIT_ENDED:
-		count(net, XT_DNP3_COUNT_ENDED);
+		count(net, XT_DNP3_STATS_ENDED);
 		return NF_ACCEPT;
 	case XT_DNP3_COMMIT_VOIDED:
-		count(net, XT_DNP3_COUNT_VOIDED);
+		count(net, XT_DNP3_STATS_VOIDED);
 		return NF_ACCEPT;
 	case XT_DNP3_COMMIT_AHEAD:
-		count(net, XT_DNP3_COUNT_AHEAD);
+		count(net, XT_DNP3_STATS_AHEAD);
 		return NF_DROP;
 	case XT_DNP3_COMMIT_OVERLAP:
-		count(net, XT_DNP3_COUNT_OVERLAP);
+		count(net, XT_DNP3_STATS_OVERLAP);
 		return NF_DROP;
 	case XT_DNP3_COMMIT_STRAYED:
-		count(net, XT_DNP3_COUNT_STRAYED);
+		count(net, XT_DNP3_STATS_STRAYED);
 		return NF_DROP;
 	case XT_DNP3_COMMIT_RENEWED:
-		count(net, XT_DNP3_COUNT_RENEWED);
+		count(net, XT_DNP3_STATS_RENEWED);
 		/* The next SYN finds no conntrack entry, and begins another connection. */
 		nf_ct_kill(ct);
 		return NF_DROP;
@@ -694,8 +693,13 @@ int xt_dnp3_track_init(void)
 	err = register_pernet_subsys(&dnp3_net_ops);
 	if (err)
 		goto free_scratch;
+	err = xt_dnp3_stats_init();
+	if (err)
+		goto unregister;
 	return 0;
 
+unregister:
+	unregister_pernet_subsys(&dnp3_net_ops);
 free_scratch:
 	free_percpu(scratch);
 free_first:
@@ -708,6 +712,7 @@ free_conn:
 /* There is no rule any more, and so no connection. */
 void xt_dnp3_track_exit(void)
 {
+	xt_dnp3_stats_exit();
 	unregister_pernet_subsys(&dnp3_net_ops);
 	cancel_delayed_work_sync(&gc_work);
 	rcu_barrier();

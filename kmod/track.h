@@ -8,6 +8,7 @@
 #define _XT_DNP3_TRACK_H
 
 #include <linux/types.h>
+#include <linux/netfilter/xt_dnp3.h>
 
 #include "helpers.h"
 
@@ -80,25 +81,9 @@ u32 xt_dnp3_core_unacknowledged(const void *connection, u8 direction);
 void xt_dnp3_core_move(void *connection, u8 direction, const u8 *from, u32 from_size,
 		       u8 *to, u32 to_size);
 
-/**
- * enum xt_dnp3_counter - what is counted for a network namespace
- */
-enum xt_dnp3_counter {
-	XT_DNP3_COUNT_FOLLOWED,		/* connections that were followed */
-	XT_DNP3_COUNT_AHEAD,		/* packets dropped: payload behind a hole */
-	XT_DNP3_COUNT_OVERLAP,		/* packets dropped: not what was committed */
-	XT_DNP3_COUNT_STRAYED,		/* packets dropped: SYN-ACK by another interface */
-	XT_DNP3_COUNT_RENEWED,		/* connections given up for a SYN with another ISN */
-	XT_DNP3_COUNT_VOIDED,		/* the same for a SYN-ACK, or an odd handshake */
-	XT_DNP3_COUNT_ENDED,		/* connections given up for what was let through unjudged */
-	XT_DNP3_COUNT_FULL,		/* connections not followed: there were track_connections */
-	XT_DNP3_COUNT_CROWDED,		/* packets with a message beyond track_messages */
-	XT_DNP3_COUNT_SHORT,		/* packets of which fewer octets are kept than wanted */
-	XT_DNP3_COUNT_NO_MEMORY,	/* times that the kernel had no memory */
-	XT_DNP3_COUNTERS
-};
-
-u64 xt_dnp3_track_counter(struct net *net, enum xt_dnp3_counter counter);
-unsigned int xt_dnp3_track_connections(struct net *net);
+/* Counters of a network namespace: see enum xt_dnp3_stats. */
+u64 xt_dnp3_track_stat(struct net *net, enum xt_dnp3_stats which);
+int xt_dnp3_stats_init(void);
+void xt_dnp3_stats_exit(void);
 
 #endif /* _XT_DNP3_TRACK_H */

@@ -97,4 +97,37 @@ struct xt_dnp3_mtinfo {
 	__u32 fc[XT_DNP3_FC_WORDS];
 };
 
+/*
+ * What following connections (--track) has come to in a network namespace, by generic
+ * netlink: XT_DNP3_CMD_STATS_GET, without attributes, is answered by all of enum
+ * xt_dnp3_stats, 64 bits each. Counted since the namespace or the module came.
+ */
+#define XT_DNP3_GENL_NAME	"xt_dnp3"
+#define XT_DNP3_GENL_VERSION	1
+
+enum xt_dnp3_cmd {
+	XT_DNP3_CMD_UNSPEC,
+	XT_DNP3_CMD_STATS_GET,
+};
+
+enum xt_dnp3_stats {
+	XT_DNP3_STATS_UNSPEC,
+	XT_DNP3_STATS_PAD,
+	XT_DNP3_STATS_CONNECTIONS,	/* connections that are known now */
+	XT_DNP3_STATS_FOLLOWED,		/* connections that were followed */
+	XT_DNP3_STATS_AHEAD,		/* packets dropped: payload behind a hole */
+	XT_DNP3_STATS_OVERLAP,		/* packets dropped: not what was committed */
+	XT_DNP3_STATS_STRAYED,		/* packets dropped: SYN-ACK by another interface */
+	XT_DNP3_STATS_RENEWED,		/* connections given up for a SYN with another ISN */
+	XT_DNP3_STATS_VOIDED,		/* the same for a SYN-ACK, or an odd handshake */
+	XT_DNP3_STATS_ENDED,		/* connections given up: let through unjudged, or too old a frame */
+	XT_DNP3_STATS_FULL,		/* bound: connections not followed for track_connections */
+	XT_DNP3_STATS_CROWDED,		/* bound: packets with a message beyond track_messages */
+	XT_DNP3_STATS_SHORT,		/* bound: packets of which track_octets keeps too few */
+	XT_DNP3_STATS_NO_MEMORY,	/* times that the kernel had no memory */
+	__XT_DNP3_STATS_MAX
+};
+
+#define XT_DNP3_STATS_MAX	(__XT_DNP3_STATS_MAX - 1)
+
 #endif /* _XT_DNP3_H */
