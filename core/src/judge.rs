@@ -312,6 +312,11 @@ impl<'r, S: BorrowMut<Scan>> Question<'r, S> {
         }
     }
 
+    /// Octets that were to be searched are not there any more.
+    pub(crate) fn cannot_search(&mut self) {
+        self.scan.borrow_mut().give_up();
+    }
+
     /// The addresses of a frame have been seen.
     pub(crate) fn addressed(&mut self, walk: &Walk) {
         // Cheap first: a frame for others ends the question before a CRC is looked at.

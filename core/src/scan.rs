@@ -56,6 +56,11 @@ impl Scan {
         self.found.satisfied
     }
 
+    /// Takes P for satisfied: octets that may have had a header are not there any more.
+    pub fn give_up(&mut self) {
+        self.found.satisfied = true;
+    }
+
     /// Whether P cannot be ruled out, when no octet follows.
     pub fn end(&mut self, rule: &Rule) -> bool {
         let last = self.joint.get(..usize::from(self.kept)).unwrap_or(&[]);

@@ -11,12 +11,19 @@ pub(super) struct Kept {
     head: u32,
     /// Octets that are kept, at most as many as the memory has.
     count: u32,
+    /// Whether the stream had others before them.
+    gave_way: bool,
 }
 
 impl Kept {
     /// Octets that are kept.
     pub(super) fn count(&self) -> u32 {
         self.count
+    }
+
+    /// Whether so many are kept, or all that the stream has had.
+    pub(super) fn has(&self, last: u32) -> bool {
+        last <= self.count || !self.gave_way
     }
 
     /// The octets from `back` octets before the stream's next one on, at most `most` of them, in two
@@ -67,7 +74,9 @@ impl Kept {
             rest = rest.get(count..).unwrap_or(&[]);
         }
         self.head = number(head);
-        self.count = number(index(self.count).saturating_add(octets.len()).min(size));
+        let count = index(self.count).saturating_add(octets.len());
+        self.count = number(count.min(size));
+        self.gave_way |= count > size;
     }
 
     /// Moves to other memory: as many of the last octets as that has room for.
@@ -77,6 +86,7 @@ impl Kept {
         let mut moved = Kept::default();
         moved.push(to, first);
         moved.push(to, rest);
+        moved.gave_way = self.gave_way || stay < self.count;
         *self = moved;
     }
 }
@@ -113,6 +123,8 @@ mod tests {
                     kept.push(memory, octets);
                     end += octets.len();
                     assert_eq!(kept.count() as usize, end.min(size));
+                    assert!(kept.has(size as u32));
+                    assert_eq!(kept.has(size as u32 + 1), end <= size);
                     for back in 0..=end {
                         let last = &stream[end - back..end];
                         assert_eq!(kept.are(memory, back as u32, last), back <= size);
@@ -140,6 +152,7 @@ mod tests {
             kept.move_to(old, new);
             let stay = from.min(to);
             assert_eq!(kept.count() as usize, stay);
+            assert!(kept.has(stay as u32) && !kept.has(stay as u32 + 1));
             assert!(kept.are(new, stay as u32, &stream[30 - stay..30]));
             kept.push(new, &stream[30..31]);
             assert_eq!(kept.are(new, 1, &stream[30..31]), to > 0);

@@ -122,12 +122,13 @@ impl Messages {
         match (seen.class, own) {
             (Some(Class::Function(function)), own) => {
                 let first = Message { function, ..latest };
-                match own {
-                    Some(own) if first.is_in_progress() => *own = first,
-                    // A message of one segment: nothing can follow, and what was in progress is over.
-                    Some(own) => *own = Message::default(),
-                    None if first.is_in_progress() => return (seen, self.open(first, limit)),
-                    None => {}
+                // What was in progress is over.
+                if let Some(own) = own {
+                    *own = Message::default();
+                }
+                // Nothing can follow a message of one segment.
+                if first.is_in_progress() {
+                    return (seen, self.open(first, limit));
                 }
             }
             (Some(Class::Continuation), Some(own)) => match own.place(transport) {

@@ -79,7 +79,13 @@ enum State {
     Opening,
     /// Both streams are known, from their first octet on.
     Followed,
-    /// Not any more, and never again.
+    /// A frame was unfinished for too long: no packet is judged by the streams any more. One that was
+    /// before may still be under way to be committed, so that they are gone on with.
+    Aged,
+    /// Another handshake has made the streams void. Payload that comes to be committed was judged by
+    /// them.
+    Void,
+    /// Not any more, and never again: octets were let through unjudged.
     Ended,
 }
 
@@ -118,7 +124,8 @@ pub enum Commit {
     Voided,
     /// To be dropped: payload behind a hole.
     Ahead,
-    /// To be dropped: payload that is not what was committed, or that lies before what is kept.
+    /// To be dropped: payload that is not what was committed, or that lies before what is kept, behind
+    /// the end that the sender named, or in streams that are void.
     Overlap,
     /// To be dropped, and the connection to be forgotten by all who know it: a SYN with another initial
     /// sequence number. The sender's next SYN finds nothing in its way.
@@ -213,7 +220,7 @@ impl Connection {
 
     /// Whether it will never be followed again.
     pub fn is_over(&self) -> bool {
-        self.state == State::Ended
+        matches!(self.state, State::Aged | State::Void | State::Ended)
     }
 
     /// Octets of a direction that should be kept when so many more are committed.
@@ -260,11 +267,11 @@ impl Connection {
             }
             State::Ended => return Commit::Pass,
             State::Opening => return self.end(Commit::Ended),
-            State::Followed if !self.is_followed(passing.now, limits) => {
-                return self.end(Commit::Ended)
-            }
-            State::Followed => {}
+            State::Void if segment.length() == 0 => return Commit::Pass,
+            State::Void => return Commit::Overlap,
+            State::Followed | State::Aged => {}
         }
+        let ages = self.state == State::Followed && !self.is_followed(passing.now, limits);
         let of = self.of(passing.direction);
         let passed = Passed {
             packet,
@@ -283,6 +290,10 @@ impl Connection {
         if segment.has(flag::ACK) {
             self.stream_mut(passing.direction.other())
                 .acknowledge(segment.acknowledgement);
+        }
+        if ages {
+            self.state = State::Aged;
+            return Commit::Ended;
         }
         commit
     }
@@ -319,8 +330,12 @@ impl Connection {
             {
                 Commit::Pass
             }
-            _ if self.state == State::Ended => Commit::Pass,
-            _ => self.end(Commit::Voided),
+            _ if matches!(self.state, State::Void | State::Ended) => Commit::Pass,
+            _ if self.state == State::Opening => self.end(Commit::Voided),
+            _ => {
+                self.state = State::Void;
+                Commit::Voided
+            }
         }
     }
 
@@ -572,6 +587,95 @@ mod tests {
         assert!(!world.matches(&only(1), &rest));
         assert_eq!(world.status_of(&rest), 0);
         assert_eq!(world.commit(Direction::Original, &rest, 0), Commit::Ended);
+    }
+
+    #[test]
+    fn what_was_judged_before_the_following_ended_is_not_let_through_unlooked_at() {
+        // Two packets are judged by one state, and one of them is committed; then the following ends,
+        // and the other comes.
+        let (begin, rest) = READ.split_at(12);
+        let begun = || {
+            let mut world = World::followed();
+            assert!(world.matches(&only(1), &data(0, &READ)));
+            let pass = world.commit(Direction::Original, &data(0, begin), 0);
+            assert_eq!(pass, Commit::Pass);
+            world
+        };
+        let refused = |world: &mut World| {
+            for other in [data(0, &RESTART), data(5, &RESTART)] {
+                let commit = world.commit(Direction::Original, &other, 0);
+                assert_eq!(commit, Commit::Overlap);
+            }
+        };
+        // By age: what fits still goes on.
+        let mut world = begun();
+        world.now += Limits::default().frame_age + 1;
+        refused(&mut world);
+        let last = data(12, rest);
+        assert_eq!(world.commit(Direction::Original, &last, 0), Commit::Ended);
+        assert!(world.connection.is_over());
+        refused(&mut world);
+        assert!(!world.matches(&only(1), &data(27, &READ)), "never again");
+        let next = data(27, &READ);
+        assert_eq!(world.commit(Direction::Original, &next, 0), Commit::Pass);
+        // By another handshake: nothing does.
+        let mut world = begun();
+        let other = sent(9, ISN.wrapping_add(1), flag::SYN | flag::ACK, &[]);
+        assert_eq!(world.commit(Direction::Reply, &other, 2), Commit::Voided);
+        refused(&mut world);
+        assert_eq!(world.commit(Direction::Original, &last, 0), Commit::Overlap);
+        let bare = data(12, &[]);
+        assert_eq!(world.commit(Direction::Original, &bare, 0), Commit::Pass);
+        // By a FIN that may not reach the receiver: what is behind it does not go on.
+        let mut world = begun();
+        let mut fin = data(12, &[]);
+        fin.octets[13] |= flag::FIN;
+        assert_eq!(world.commit(Direction::Original, &fin, 0), Commit::Pass);
+        assert_eq!(world.commit(Direction::Original, &last, 0), Commit::Overlap);
+        refused(&mut world);
+    }
+
+    #[test]
+    fn a_search_whose_octets_are_gone_rules_nothing_out() {
+        // The header of a restart, and behind it octets that make the frame wrong.
+        let any = |code| Rule {
+            frames: crate::rule::frames::ANY,
+            set: option::FC | option::TRACK | option::FRAMES,
+            ..only(code)
+        };
+        for room in [0, 5, 600] {
+            let mut world = World::followed();
+            let head = data(0, &RESTART[..13]);
+            let passing = Passing {
+                direction: Direction::Original,
+                headers: &head.headers,
+                now: world.now,
+                came_in: None,
+            };
+            let commit = world.connection.commit(
+                &Octets(&head.octets),
+                &passing,
+                &mut world.memory[0][..room],
+                &Limits::default(),
+                &mut world.scratch,
+            );
+            assert_eq!(commit, Commit::Pass);
+            let mut matches = |code| {
+                let mut tracked = Tracked {
+                    connection: &world.connection,
+                    direction: Direction::Original,
+                    memory: &world.memory[0][..room],
+                    scratch: &mut world.scratch,
+                    now: world.now,
+                    limits: Limits::default(),
+                };
+                let wrong = data(13, &[0, 0]);
+                let packet = Octets(&wrong.octets);
+                judge(&any(code), &packet, &wrong.headers, &mut tracked) == Some(Verdict::Match)
+            };
+            assert!(matches(13), "{room}");
+            assert_eq!(matches(2), room < 13, "{room}");
+        }
     }
 
     #[test]

@@ -45,8 +45,10 @@ struct Course {
 enum Place {
     /// There is none.
     Nothing,
-    /// Nowhere: URG, SYN, behind the end that the sender named.
+    /// Nowhere: URG, SYN.
     Nowhere,
+    /// Behind the end that the sender named.
+    BehindEnd,
     /// Behind a hole.
     Ahead,
     /// Before what is kept.
@@ -231,8 +233,11 @@ impl Stream {
         }
         let end = segment.sequence.wrapping_add(length);
         let is_behind_fin = self.fin.is_some_and(|fin| behind(end, fin) > 0);
-        if segment.has(flag::SYN) || is_behind_fin {
+        if segment.has(flag::SYN) {
             return Place::Nowhere;
+        }
+        if is_behind_fin {
+            return Place::BehindEnd;
         }
         if behind(segment.sequence, self.next) > 0 {
             return Place::Ahead;
@@ -254,7 +259,11 @@ impl Stream {
             0 => self.course.walk.octets_come(),
             _ => LONGEST_FRAME,
         };
-        let start = back.saturating_add(begun).min(self.kept.count());
+        let start = back.saturating_add(begun);
+        if !self.kept.has(start) {
+            question.cannot_search();
+        }
+        let start = start.min(self.kept.count());
         let count = usize::try_from(start.saturating_sub(back)).unwrap_or(0);
         for part in self.kept.before(memory, start, count) {
             question.search(part);
@@ -273,7 +282,8 @@ impl Stream {
             Place::Nothing => Advanced::On,
             Place::Ahead => Advanced::Ahead,
             Place::Nowhere => Advanced::Lost,
-            Place::Forgotten => Advanced::Overlap,
+            // The end may have come since the rules were asked.
+            Place::BehindEnd | Place::Forgotten => Advanced::Overlap,
             Place::Before(back) if scratch.holds(self, asked.segment, of) => {
                 self.take_judged(asked, memory, back, scratch)
             }
@@ -376,7 +386,7 @@ pub(super) fn judge(rule: &Rule, packet: &dyn Packet, tracked: &mut Tracked<'_>)
             status: status::AHEAD,
             ..Judgement::beyond(rule)
         },
-        Place::Nowhere | Place::Forgotten => Judgement::beyond(rule),
+        Place::Nowhere | Place::BehindEnd | Place::Forgotten => Judgement::beyond(rule),
         // The last word, so that what it took to come here is off the stack by then.
         Place::Before(back) => return judge_octets(rule, packet, tracked, back),
     };
