@@ -27,8 +27,10 @@ use stream::{Advanced, Passed, Stream};
 pub use message::MAX_MESSAGES;
 pub use stream::Scratch;
 
-/// Octets of a direction that are kept at least while it is in use, where the memory allows.
-pub const KEPT_AT_LEAST: u32 = 2048;
+/// Octets of a direction that are kept at least while it is in use, where the memory allows. A fragment of
+/// 2,048 octets, some 2,400 in frames, may come again whole when its acknowledgement was lost behind the
+/// gateway.
+pub const KEPT_AT_LEAST: u32 = 4096;
 
 /// The direction of a packet, as the connection's first packet had it.
 #[repr(u8)]
