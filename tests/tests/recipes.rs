@@ -68,6 +68,11 @@ fn response(from: u16, to: u16, function: u8) -> Vec<u8> {
     )
 }
 
+/// The same where a message is longer than a frame: its first, with FIR and without FIN.
+fn begun(control: u8, from: u16, to: u16, function: u8) -> Vec<u8> {
+    frame(control, to, from, &[0x40, 0xC0, function, 0, 0])
+}
+
 /// A segment that goes on where another ended.
 fn continuation(control: u8, from: u16, to: u16) -> Vec<u8> {
     frame(control, to, from, &[0x81, 0x01, 0x02])
@@ -210,14 +215,29 @@ impl Run {
 /// What every policy refuses, whatever else it lets `who` do: the answers of `who`'s session pass, and a
 /// packet that is not all frames, or speaks to all stations or by another's address, does not.
 fn common(who: &str, address: u16, refuse: Fate) -> Vec<Value> {
+    session_of(who, address, refuse, ACCEPT)
+}
+
+/// The same, and what becomes of a frame that is cut.
+fn session_of(who: &str, address: u16, refuse: Fate, cut: Fate) -> Vec<Value> {
     let read = request(address, STATION, 1);
     let reply = format!(">{who}");
     let mut wrong = read.clone();
     wrong[13] ^= 1;
-    vec![
+    let (half, rest) = read.split_at(9);
+    let mut halves = vec![send("half a READ", who, half, cut)];
+    if let Passes(_) = cut {
+        halves.push(send("the other half", who, rest, cut));
+    }
+    let before = vec![
         open(who, NEW),
         send("READ", who, &read, ACCEPT),
-        send("RESPONSE", &reply, &response(STATION, address, 129), REPLY),
+        send(
+            "the first frame of a RESPONSE",
+            &reply,
+            &begun(control::OUTSTATION_DATA, STATION, address, 129),
+            REPLY,
+        ),
         send(
             "the rest of a RESPONSE",
             &reply,
@@ -250,7 +270,8 @@ fn common(who: &str, address: u16, refuse: Fate) -> Vec<Value> {
             refuse,
         ),
         send("a READ with a wrong bit", who, &wrong, refuse),
-        send("half a READ", who, &read[..9], refuse),
+    ];
+    let behind = vec![
         send(
             "READ to all stations",
             who,
@@ -269,7 +290,8 @@ fn common(who: &str, address: u16, refuse: Fate) -> Vec<Value> {
             &request(77, STATION, 1),
             refuse,
         ),
-    ]
+    ];
+    [before, halves, behind].concat()
 }
 
 fn reply_refused(who: &'static str) -> Vec<Value> {
@@ -317,6 +339,37 @@ fn read_only() -> Vec<Value> {
             &continuation(control::MASTER_DATA, MASTER, STATION),
             REJECT,
         ),
+        send(
+            "a continuation of nothing",
+            ">master",
+            &continuation(control::OUTSTATION_DATA, STATION, MASTER),
+            Reset(&["-A DNP3-REPLY", "-j REJECT"]),
+        ),
+        // Its function code, and then the rest.
+        send("a cut COLD_RESTART", "master", &restart()[..12], ACCEPT),
+        send("the rest of it", "master", &restart()[12..], REJECT),
+        open("stranger", REJECT),
+        send("READ, and the session goes on", "master", &read(), ACCEPT),
+    ]);
+    steps
+}
+
+/// The README's policy packet by packet: what the others accept of a stream is refused here.
+fn stateless() -> Vec<Value> {
+    let mut steps = vec![load()];
+    steps.extend(session_of("master", MASTER, REJECT, REJECT));
+    steps.extend(reply_refused("master"));
+    for function in [2, 20, 21, 23, 24] {
+        let octets = request(MASTER, STATION, function);
+        steps.push(send("what masters send", "master", &octets, ACCEPT));
+    }
+    let rest = continuation(control::OUTSTATION_DATA, STATION, MASTER);
+    steps.extend([
+        send("a continuation of nothing", ">master", &rest, REPLY),
+        send("COLD_RESTART", "master", &restart(), REJECT),
+        // One behind a READ, of `session_of`, and this one.
+        counted(&["-A DNP3", "-j LOG"], 2),
+        send("OPERATE", "master", &request(MASTER, STATION, 4), REJECT),
         open("stranger", REJECT),
         send("READ, and the session goes on", "master", &read(), ACCEPT),
     ]);
@@ -407,7 +460,7 @@ fn engineering() -> Vec<Value> {
             "a block of a file, and the rest of it",
             "engineer",
             &[
-                request(ENGINEER, STATION, 2),
+                begun(control::MASTER_DATA, ENGINEER, STATION, 2),
                 continuation(control::MASTER_DATA, ENGINEER, STATION),
             ]
             .concat(),
@@ -559,10 +612,10 @@ fn count() -> Vec<Value> {
             REJECT,
         ),
     ]);
-    // Of `common`: six READs, one of them beside a CONFIRM and one beside a restart.
+    // Of `common`: seven READs, one of them beside a CONFIRM, one beside a restart and one cut in two.
     for (function, packets) in [
         ("0", 1),
-        ("1", 6),
+        ("1", 7),
         ("2", 1),
         ("3", 1),
         ("4", 1),
@@ -571,10 +624,11 @@ fn count() -> Vec<Value> {
         ("7:12", 0),
         ("13:14", 3),
         ("25:30", 1),
-        ("129", 1),
+        // The second is the rest of the first.
+        ("129", 2),
         ("130", 1),
         ("link", 2),
-        ("cont", 1),
+        ("cont", 0),
     ] {
         let fc = format!("--fc {function}");
         steps.push(counted(&["-A DNP3-COUNT", &fc], packets));
@@ -672,11 +726,11 @@ fn nflog() -> Vec<Value> {
         "dnp3 refused",
     );
     logged(
-        "half a READ",
+        "the beginning of a COLD_RESTART",
         "master",
-        &read()[..12],
+        &restart()[..14],
         refuse,
-        "dnp3 malformed",
+        "dnp3 refused",
     );
     steps.extend([
         send(
@@ -712,8 +766,8 @@ fn nflog() -> Vec<Value> {
     steps.extend(
         [
             ("-A DNP3", "\"dnp3 control\"", 2),
-            ("-A DNP3-REFUSE", "\"dnp3 malformed\"", 3),
-            ("-A DNP3-REFUSE", "\"dnp3 refused\"", 5),
+            ("-A DNP3-REFUSE", "\"dnp3 malformed\"", 2),
+            ("-A DNP3-REFUSE", "\"dnp3 refused\"", 6),
         ]
         .map(|(chain, prefix, packets)| counted(&[chain, "-m limit", prefix], packets)),
     );
@@ -1224,6 +1278,7 @@ fn runs() -> Vec<Run> {
     let mut runs: Vec<_> = long_ones().collect();
     runs.extend([
         Run::new("read-only", read_only()),
+        Run::new("stateless", stateless()),
         Run::new("udp", udp()),
         Run {
             hosts: many,

@@ -76,18 +76,22 @@ fi
 # From the master. What conntrack finds in no connection's window must not reach an ACCEPT.
 $iptables -A DNP3 -m conntrack --ctstate INVALID -j DROP
 # A connection begins with a SYN that carries no data.
-$iptables -A DNP3 -p tcp --syn -s "$MASTER" -m conntrack --ctstate NEW -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3 -p tcp --syn -s "$MASTER" -m conntrack --ctstate NEW -m dnp3 --status none --track -j ACCEPT
 # Bare ACKs, FIN and RST hold no frame, so that no test of frames matches them.
-$iptables -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 $iptables -A DNP3 -p tcp -s "$MASTER" -m conntrack --ctstate ESTABLISHED \
-	-m dnp3 --dir master --saddr "$MASTER_ADDR" --daddr "$RTU_ADDRS" --fc confirm,read,write,link -j ACCEPT
+	-m dnp3 --dir master --saddr "$MASTER_ADDR" --daddr "$RTU_ADDRS" --fc confirm,read,write,link --track -j ACCEPT
+# Behind a hole: dropped, so that the sender repeats the hole first.
+$iptables -A DNP3 -p tcp -m dnp3 --status ahead --track -j DROP
 $iptables -A DNP3 -p tcp -j REJECT --reject-with tcp-reset
 
 # From the outstations.
 $iptables -A DNP3-REPLY -m conntrack --ctstate INVALID -j DROP
-$iptables -A DNP3-REPLY -p tcp -d "$MASTER" -m conntrack --ctstate ESTABLISHED -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3-REPLY -p tcp -d "$MASTER" -m conntrack --ctstate ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 $iptables -A DNP3-REPLY -p tcp -d "$MASTER" -m conntrack --ctstate ESTABLISHED \
-	-m dnp3 --dir outstation --saddr "$RTU_ADDRS" --daddr "$MASTER_ADDR" --fc responses,link,cont -j ACCEPT
+	-m dnp3 --dir outstation --saddr "$RTU_ADDRS" --daddr "$MASTER_ADDR" --fc responses,link --track -j ACCEPT
+# Behind a hole: dropped, so that the sender repeats the hole first.
+$iptables -A DNP3-REPLY -p tcp -m dnp3 --status ahead --track -j DROP
 $iptables -A DNP3-REPLY -p tcp -j REJECT --reject-with tcp-reset
 
 # All is in place. Open to what iptables sees; between the two ports nothing else passes.

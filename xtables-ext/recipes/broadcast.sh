@@ -27,30 +27,34 @@ $iptables -A FORWARD -p "$icmp" -m conntrack --ctstate RELATED -j ACCEPT
 # From the two. What conntrack finds in no connection's window must not reach an ACCEPT.
 $iptables -A DNP3 -m conntrack --ctstate INVALID -j DROP
 # A connection begins with a SYN that carries no data.
-$iptables -A DNP3 -p tcp --syn -s "$CENTRE" -m conntrack --ctstate NEW -m dnp3 --status none -j ACCEPT
-$iptables -A DNP3 -p tcp --syn -s "$MASTER" -m conntrack --ctstate NEW -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3 -p tcp --syn -s "$CENTRE" -m conntrack --ctstate NEW -m dnp3 --status none --track -j ACCEPT
+$iptables -A DNP3 -p tcp --syn -s "$MASTER" -m conntrack --ctstate NEW -m dnp3 --status none --track -j ACCEPT
 # Bare ACKs, FIN and RST hold no frame, so that no test of frames matches them.
-$iptables -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 # A broadcast from anywhere else is worth a line. It is refused below.
-$iptables -A DNP3 -p tcp ! -s "$CENTRE" -m dnp3 --status valid --frames any --daddr self,broadcast \
+$iptables -A DNP3 -p tcp ! -s "$CENTRE" -m dnp3 --status valid --frames any --daddr self,broadcast --track \
 	-m limit --limit 1/second -j LOG --log-prefix "dnp3 broadcast "
 # To all stations: what has no answer and no risk. A rule of its own, so that not every function is open to
 # broadcasts; a segment with a READ and a broadcast in it satisfies neither rule and is refused.
 $iptables -A DNP3 -p tcp -s "$CENTRE" -m conntrack --ctstate ESTABLISHED \
-	-m dnp3 --dir master --saddr "$CENTRE_ADDR" --daddr broadcast --fc write,immed_freeze_nr,record_current_time -j ACCEPT
+	-m dnp3 --dir master --saddr "$CENTRE_ADDR" --daddr broadcast --fc write,immed_freeze_nr,record_current_time --track -j ACCEPT
 # To single stations.
 $iptables -A DNP3 -p tcp -s "$CENTRE" -m conntrack --ctstate ESTABLISHED \
-	-m dnp3 --dir master --saddr "$CENTRE_ADDR" --daddr "$RTU_ADDRS" --fc confirm,read,write,freeze,link -j ACCEPT
+	-m dnp3 --dir master --saddr "$CENTRE_ADDR" --daddr "$RTU_ADDRS" --fc confirm,read,write,freeze,link --track -j ACCEPT
 $iptables -A DNP3 -p tcp -s "$MASTER" -m conntrack --ctstate ESTABLISHED \
-	-m dnp3 --dir master --saddr "$MASTER_ADDR" --daddr "$RTU_ADDRS" --fc confirm,read,link -j ACCEPT
+	-m dnp3 --dir master --saddr "$MASTER_ADDR" --daddr "$RTU_ADDRS" --fc confirm,read,link --track -j ACCEPT
+# Behind a hole: dropped, so that the sender repeats the hole first.
+$iptables -A DNP3 -p tcp -m dnp3 --status ahead --track -j DROP
 # Not DROP: TCP would send the segment again and again, and all behind it would wait.
 $iptables -A DNP3 -p tcp -j REJECT --reject-with tcp-reset
 
 # From the outstations: to each its own answers.
 $iptables -A DNP3-REPLY -m conntrack --ctstate INVALID -j DROP
-$iptables -A DNP3-REPLY -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3-REPLY -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 $iptables -A DNP3-REPLY -p tcp -d "$CENTRE" -m conntrack --ctstate ESTABLISHED \
-	-m dnp3 --dir outstation --saddr "$RTU_ADDRS" --daddr "$CENTRE_ADDR" --fc responses,link,cont -j ACCEPT
+	-m dnp3 --dir outstation --saddr "$RTU_ADDRS" --daddr "$CENTRE_ADDR" --fc responses,link --track -j ACCEPT
 $iptables -A DNP3-REPLY -p tcp -d "$MASTER" -m conntrack --ctstate ESTABLISHED \
-	-m dnp3 --dir outstation --saddr "$RTU_ADDRS" --daddr "$MASTER_ADDR" --fc responses,link,cont -j ACCEPT
+	-m dnp3 --dir outstation --saddr "$RTU_ADDRS" --daddr "$MASTER_ADDR" --fc responses,link --track -j ACCEPT
+# Behind a hole: dropped, so that the sender repeats the hole first.
+$iptables -A DNP3-REPLY -p tcp -m dnp3 --status ahead --track -j DROP
 $iptables -A DNP3-REPLY -p tcp -j REJECT --reject-with tcp-reset

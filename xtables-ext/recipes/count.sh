@@ -4,8 +4,9 @@
 # target counts and goes on; read it with `iptables -vxL DNP3-COUNT` and set it to zero with -Z.
 #
 # `--status valid --frames any` is exact: a packet counts for each function that one of its frames has.
-# So it is packets that are counted, not frames, and one with two functions counts twice. TCP's
-# retransmissions count again.
+# So it is packets that are counted, not frames, and one with two functions counts twice. A frame that is cut
+# counts where a packet ends with it. These rules do without --track, which would not count what comes on a
+# connection that is not followed.
 set -eu
 iptables=${iptables:-iptables}          # or ip6tables
 MASTER=${MASTER:-192.0.2.10}            # the master's host
@@ -33,24 +34,28 @@ $iptables -A FORWARD -p "$icmp" -m conntrack --ctstate RELATED -j ACCEPT
 for function in $COUNT; do
 	$iptables -A DNP3-COUNT -p tcp -m dnp3 --status valid --frames any --fc "$function"
 done
-# What is no DNP3, or not whole: these two should stay at zero, or stations cut their frames.
+# What is no DNP3, or not whole: the first is for stations that cut their frames; the second should stay at zero.
 $iptables -A DNP3-COUNT -p tcp -m dnp3 --status partial
 $iptables -A DNP3-COUNT -p tcp -m dnp3 --status malformed
 
 # From the master. What conntrack finds in no connection's window must not reach an ACCEPT.
 $iptables -A DNP3 -m conntrack --ctstate INVALID -j DROP
 # A connection begins with a SYN that carries no data.
-$iptables -A DNP3 -p tcp --syn -s "$MASTER" -m conntrack --ctstate NEW -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3 -p tcp --syn -s "$MASTER" -m conntrack --ctstate NEW -m dnp3 --status none --track -j ACCEPT
 # Bare ACKs, FIN and RST hold no frame, so that no test of frames matches them.
-$iptables -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 $iptables -A DNP3 -p tcp -s "$MASTER" -m conntrack --ctstate ESTABLISHED \
-	-m dnp3 --dir master --saddr "$MASTER_ADDR" --daddr "$RTU_ADDRS" --fc confirm,read,write,link -j ACCEPT
+	-m dnp3 --dir master --saddr "$MASTER_ADDR" --daddr "$RTU_ADDRS" --fc confirm,read,write,link --track -j ACCEPT
+# Behind a hole: dropped, so that the sender repeats the hole first.
+$iptables -A DNP3 -p tcp -m dnp3 --status ahead --track -j DROP
 # Not DROP: TCP would send the segment again and again, and each time it would count.
 $iptables -A DNP3 -p tcp -j REJECT --reject-with tcp-reset
 
 # From the outstations.
 $iptables -A DNP3-REPLY -m conntrack --ctstate INVALID -j DROP
-$iptables -A DNP3-REPLY -p tcp -d "$MASTER" -m conntrack --ctstate ESTABLISHED -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3-REPLY -p tcp -d "$MASTER" -m conntrack --ctstate ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 $iptables -A DNP3-REPLY -p tcp -d "$MASTER" -m conntrack --ctstate ESTABLISHED \
-	-m dnp3 --dir outstation --saddr "$RTU_ADDRS" --daddr "$MASTER_ADDR" --fc responses,link,cont -j ACCEPT
+	-m dnp3 --dir outstation --saddr "$RTU_ADDRS" --daddr "$MASTER_ADDR" --fc responses,link --track -j ACCEPT
+# Behind a hole: dropped, so that the sender repeats the hole first.
+$iptables -A DNP3-REPLY -p tcp -m dnp3 --status ahead --track -j DROP
 $iptables -A DNP3-REPLY -p tcp -j REJECT --reject-with tcp-reset

@@ -35,31 +35,34 @@ $iptables -A FORWARD -p "$icmp" -m conntrack --ctstate RELATED -j ACCEPT
 # From the two. What conntrack finds in no connection's window must not reach an ACCEPT.
 $iptables -A DNP3 -m conntrack --ctstate INVALID -j DROP
 # Bare ACKs, FIN and RST hold no frame, so that no test of frames matches them.
-$iptables -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 # The master: a SYN without data, then reads.
-$iptables -A DNP3 -p tcp --syn -s "$MASTER" -m conntrack --ctstate NEW -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3 -p tcp --syn -s "$MASTER" -m conntrack --ctstate NEW -m dnp3 --status none --track -j ACCEPT
 $iptables -A DNP3 -p tcp -s "$MASTER" -m conntrack --ctstate ESTABLISHED \
-	-m dnp3 --dir master --saddr "$MASTER_ADDR" --daddr "$RTU_ADDRS" --fc confirm,read,link -j ACCEPT
+	-m dnp3 --dir master --saddr "$MASTER_ADDR" --daddr "$RTU_ADDRS" --fc confirm,read,link --track -j ACCEPT
 # The engineer has rules while it is time.
 $iptables -A DNP3 -p tcp -s "$ENGINEER" -m time --timestart "$FROM" --timestop "$TO" --weekdays "$DAYS" -j DNP3-ENGINEER
+# Behind a hole: dropped, so that the sender repeats the hole first.
+$iptables -A DNP3 -p tcp -m dnp3 --status ahead --track -j DROP
 # Not DROP: TCP would repeat a restart until it is let through when the hours begin.
 $iptables -A DNP3 -p tcp -j REJECT --reject-with tcp-reset
 
-$iptables -A DNP3-ENGINEER -p tcp --syn -m conntrack --ctstate NEW -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3-ENGINEER -p tcp --syn -m conntrack --ctstate NEW -m dnp3 --status none --track -j ACCEPT
 # A restart leaves a trace, whoever was allowed to do it.
 $iptables -A DNP3-ENGINEER -p tcp -m conntrack --ctstate ESTABLISHED \
-	-m dnp3 --status valid --frames any --fc restart -j LOG --log-prefix "dnp3 restart "
-# File data travel in WRITE, and a block that is longer than a frame goes on in `cont`. What a `cont` belongs
-# to is not looked at: without files to send, leave `cont` out.
+	-m dnp3 --status valid --frames any --fc restart --track -j LOG --log-prefix "dnp3 restart "
+# File data travel in WRITE. Where a block is longer than a frame, the frames that go on have the WRITE's code.
 $iptables -A DNP3-ENGINEER -p tcp -m conntrack --ctstate ESTABLISHED \
 	-m dnp3 --dir master --saddr "$ENGINEER_ADDR" --daddr "$RTU_ADDRS" \
-	--fc confirm,read,write,restart,application,config,file,link,cont -j ACCEPT
+	--fc confirm,read,write,restart,application,config,file,link --track -j ACCEPT
 
 # From the outstations: to each its own answers.
 $iptables -A DNP3-REPLY -m conntrack --ctstate INVALID -j DROP
-$iptables -A DNP3-REPLY -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3-REPLY -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 $iptables -A DNP3-REPLY -p tcp -d "$MASTER" -m conntrack --ctstate ESTABLISHED \
-	-m dnp3 --dir outstation --saddr "$RTU_ADDRS" --daddr "$MASTER_ADDR" --fc responses,link,cont -j ACCEPT
+	-m dnp3 --dir outstation --saddr "$RTU_ADDRS" --daddr "$MASTER_ADDR" --fc responses,link --track -j ACCEPT
 $iptables -A DNP3-REPLY -p tcp -d "$ENGINEER" -m conntrack --ctstate ESTABLISHED \
-	-m dnp3 --dir outstation --saddr "$RTU_ADDRS" --daddr "$ENGINEER_ADDR" --fc responses,link,cont -j ACCEPT
+	-m dnp3 --dir outstation --saddr "$RTU_ADDRS" --daddr "$ENGINEER_ADDR" --fc responses,link --track -j ACCEPT
+# Behind a hole: dropped, so that the sender repeats the hole first.
+$iptables -A DNP3-REPLY -p tcp -m dnp3 --status ahead --track -j DROP
 $iptables -A DNP3-REPLY -p tcp -j REJECT --reject-with tcp-reset

@@ -28,29 +28,32 @@ $iptables -A FORWARD -p "$icmp" -m conntrack --ctstate RELATED -j ACCEPT
 # From the master. What conntrack finds in no connection's window must not reach an ACCEPT.
 $iptables -A DNP3 -m conntrack --ctstate INVALID -j DROP
 # A connection begins with a SYN that carries no data.
-$iptables -A DNP3 -p tcp --syn -s "$MASTER" -m conntrack --ctstate NEW -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3 -p tcp --syn -s "$MASTER" -m conntrack --ctstate NEW -m dnp3 --status none --track -j ACCEPT
 # Bare ACKs, FIN and RST hold no frame, so that no test of frames matches them.
-$iptables -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 # Before the ACCEPT, because this may well pass. Of the master's own connection: what others send is refused, and
 # must not use up this limit.
 $iptables -A DNP3 -p tcp -s "$MASTER" -m conntrack --ctstate ESTABLISHED \
-	-m dnp3 --status valid --frames any --fc control \
+	-m dnp3 --status valid --frames any --fc control --track \
 	-m limit --limit 10/second --limit-burst 100 -j NFLOG --nflog-group "$GROUP" --nflog-prefix "dnp3 control"
 $iptables -A DNP3 -p tcp -s "$MASTER" -m conntrack --ctstate ESTABLISHED \
-	-m dnp3 --dir master --saddr "$MASTER_ADDR" --daddr "$RTU_ADDRS" --fc confirm,read,write,control,link -j ACCEPT
+	-m dnp3 --dir master --saddr "$MASTER_ADDR" --daddr "$RTU_ADDRS" --fc confirm,read,write,control,link --track -j ACCEPT
 $iptables -A DNP3 -p tcp -j DNP3-REFUSE
 
 # From the outstations.
 $iptables -A DNP3-REPLY -m conntrack --ctstate INVALID -j DROP
-$iptables -A DNP3-REPLY -p tcp -d "$MASTER" -m conntrack --ctstate ESTABLISHED -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3-REPLY -p tcp -d "$MASTER" -m conntrack --ctstate ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 $iptables -A DNP3-REPLY -p tcp -d "$MASTER" -m conntrack --ctstate ESTABLISHED \
-	-m dnp3 --dir outstation --saddr "$RTU_ADDRS" --daddr "$MASTER_ADDR" --fc responses,link,cont -j ACCEPT
+	-m dnp3 --dir outstation --saddr "$RTU_ADDRS" --daddr "$MASTER_ADDR" --fc responses,link --track -j ACCEPT
 $iptables -A DNP3-REPLY -p tcp -j DNP3-REFUSE
 
-# What is not all frames, and the rest: one record for each packet.
-$iptables -A DNP3-REFUSE -p tcp -m dnp3 --status partial,malformed \
+# What is no DNP3, and the rest: one record for each packet. Without --track, which would match nothing on a
+# connection that is not followed; on one that is, these two are asked of its stream all the same.
+$iptables -A DNP3-REFUSE -p tcp -m dnp3 --status malformed \
 	-m limit --limit 10/second --limit-burst 100 -j NFLOG --nflog-group "$GROUP" --nflog-prefix "dnp3 malformed"
-$iptables -A DNP3-REFUSE -p tcp -m dnp3 --status none,valid \
+$iptables -A DNP3-REFUSE -p tcp -m dnp3 --status none,valid,partial \
 	-m limit --limit 10/second --limit-burst 100 -j NFLOG --nflog-group "$GROUP" --nflog-prefix "dnp3 refused"
+# Behind a hole: dropped, so that the sender repeats the hole first.
+$iptables -A DNP3-REFUSE -p tcp -m dnp3 --status ahead --track -j DROP
 # Not DROP: TCP would send the segment again and again, and each time it would be logged.
 $iptables -A DNP3-REFUSE -p tcp -j REJECT --reject-with tcp-reset

@@ -13,12 +13,15 @@ $iptables -A INPUT -p tcp --dport 20000 -j DNP3
 $iptables -A DNP3 -m conntrack --ctstate INVALID -j DROP
 # NEW alone also takes data in a SYN, and data in the midst of a connection that conntrack does not know
 # (nf_conntrack_tcp_loose): a restart, if need be.
-$iptables -A DNP3 -p tcp --syn -m conntrack --ctstate NEW -m dnp3 --status none -j ACCEPT
-$iptables -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3 -p tcp --syn -m conntrack --ctstate NEW -m dnp3 --status none --track -j ACCEPT
+$iptables -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 # To log is a question of any frame, and before the verdicts: else a READ in the same segment hides it.
-$iptables -A DNP3 -p tcp -m dnp3 --status valid --frames any --fc 32,33 -m limit --limit 1/second -j LOG --log-prefix "dnp3 auth "
+$iptables -A DNP3 -p tcp -m dnp3 --status valid --frames any --fc 32,33 --track -m limit --limit 1/second -j LOG --log-prefix "dnp3 auth "
 # `link`: keep-alives have no function code, and a master hangs up when they are not answered.
-$iptables -A DNP3 -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --dir master --daddr "$STATION" --fc 0,1,2,link -j ACCEPT
+$iptables -A DNP3 -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --dir master --daddr "$STATION" --fc 0,1,2,link --track -j ACCEPT
+# Behind a hole: dropped, so that the sender repeats the hole first. Before what asks for any frame:
+# who knows what such a packet holds?
+$iptables -A DNP3 -p tcp -m dnp3 --status ahead --track -j DROP
 # The restart beside a READ, the one behind a junk octet: all that may be one.
 $iptables -A DNP3 -p tcp -m dnp3 --frames any --fc 13,14 -j REJECT --reject-with tcp-reset
 # DROP leaves the sender to repeat the segment until the connection dies of it.

@@ -33,27 +33,31 @@ $iptables -A FORWARD -p "$icmp" -m conntrack --ctstate RELATED -j ACCEPT
 $iptables -A DNP3 -m conntrack --ctstate INVALID -j DROP
 $iptables -A DNP3-REPLY -m conntrack --ctstate INVALID -j DROP
 # A connection begins with a SYN that carries no data.
-$iptables -A DNP3 -p tcp --syn -m set --match-set "$masters" src -m conntrack --ctstate NEW -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3 -p tcp --syn -m set --match-set "$masters" src -m conntrack --ctstate NEW -m dnp3 --status none --track -j ACCEPT
 # Bare ACKs, FIN and RST hold no frame, so that no test of frames matches them.
-$iptables -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none -j ACCEPT
-$iptables -A DNP3-REPLY -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --status none -j ACCEPT
+$iptables -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none --track -j ACCEPT
+$iptables -A DNP3-REPLY -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 
 for master in $MASTERS; do
 	host=${master%%=*} rest=${master#*=}
 	addrs=${rest%%=*} functions=${rest#*=}
 	ipset add "$masters" "$host"
 	$iptables -A DNP3 -p tcp -s "$host" -m conntrack --ctstate ESTABLISHED \
-		-m dnp3 --dir master --saddr "$addrs" --fc "$functions" -j DNP3-TO
-	$iptables -A DNP3-REPLY-TO -p tcp -d "$host" -m dnp3 --daddr "$addrs" -j ACCEPT
+		-m dnp3 --dir master --saddr "$addrs" --fc "$functions" --track -j DNP3-TO
+	$iptables -A DNP3-REPLY-TO -p tcp -d "$host" -m dnp3 --daddr "$addrs" --track -j ACCEPT
 done
 for rtu in $RTUS; do
 	host=${rtu%%=*} addrs=${rtu#*=}
 	ipset add "$rtus" "$host"
-	$iptables -A DNP3-TO -p tcp -d "$host" -m dnp3 --daddr "$addrs" -j ACCEPT
+	$iptables -A DNP3-TO -p tcp -d "$host" -m dnp3 --daddr "$addrs" --track -j ACCEPT
 	$iptables -A DNP3-REPLY -p tcp -s "$host" -m conntrack --ctstate ESTABLISHED \
-		-m dnp3 --dir outstation --saddr "$addrs" --fc responses,link,cont -j DNP3-REPLY-TO
+		-m dnp3 --dir outstation --saddr "$addrs" --fc responses,link --track -j DNP3-REPLY-TO
 done
 
+# Behind a hole: dropped, so that the sender repeats the hole first.
+$iptables -A DNP3 -p tcp -m dnp3 --status ahead --track -j DROP
 # Not DROP: TCP would send the segment again and again, and all behind it would wait.
 $iptables -A DNP3 -p tcp -j REJECT --reject-with tcp-reset
+# Behind a hole: dropped, so that the sender repeats the hole first.
+$iptables -A DNP3-REPLY -p tcp -m dnp3 --status ahead --track -j DROP
 $iptables -A DNP3-REPLY -p tcp -j REJECT --reject-with tcp-reset
