@@ -382,8 +382,8 @@ struct Shot {
     kind: Kind,
     from: Side,
     west: [u8; 4],
-    /// How far its sequence number is behind the next one: 1 in a keep-alive probe.
-    behind: u32,
+    /// How far its sequence number is behind the next one: 1 in a keep-alive probe, less than 0 behind a hole.
+    behind: i32,
     payload: Vec<u8>,
 }
 
@@ -399,8 +399,14 @@ fn read_request() -> Vec<u8> {
     request(10, &[0xC0, 0xC0, 1, 60, 2, 6])
 }
 
+/// The first frame of it: more are to come.
 fn read_response() -> Vec<u8> {
-    answer(&[0xC0, 0xC0, 129, 0, 0])
+    answer(&[0x40, 0xC0, 129, 0, 0])
+}
+
+/// How many octets back.
+fn all_of(octets: &[u8]) -> i32 {
+    i32::try_from(octets.len()).expect("a short frame")
 }
 
 fn shots() -> Vec<Shot> {
@@ -460,11 +466,13 @@ fn shots() -> Vec<Shot> {
     shot("probe-00", Tcp, West, MASTER, 1, vec![0]);
     shot("probe-05", Tcp, West, MASTER, 1, vec![5]);
     shot("probe-ff", Tcp, West, MASTER, 1, vec![0xFF]);
+    shot("ahead", Tcp, West, MASTER, -8, read.clone());
 
     shot("ack-back", Tcp, East, MASTER, 0, vec![]);
     shot("response", Tcp, East, MASTER, 0, response.clone());
     let long = answer(&[0x81, 0x55, 0x55]);
-    shot("response-cont", Tcp, East, MASTER, 0, long);
+    shot("response-cont", Tcp, East, MASTER, 0, long.clone());
+    shot("ahead-back", Tcp, East, MASTER, -8, response.clone());
     let unsolicited = answer(&[0xC0, 0xF0, 130, 0, 0]);
     shot("unsolicited", Tcp, East, MASTER, 0, unsolicited);
     shot("link-back", Tcp, East, MASTER, 0, frame(0x0B, 1, 10, &[]));
@@ -479,6 +487,14 @@ fn shots() -> Vec<Shot> {
     shot("udp-stranger", Udp, West, STRANGER, 0, read.clone());
     shot("udp-response", Udp, East, MASTER, 0, response);
 
+    // Behind a READ, and behind a RESPONSE's first frame.
+    shot("response-rest", TcpLater, East, MASTER, 0, long);
+    shot("again", TcpLater, West, MASTER, all_of(&read), read.clone());
+    let other = [&restart[..], &read[restart.len()..]].concat();
+    shot("other-again", TcpLater, West, MASTER, all_of(&read), other);
+    let last = read[read.len() - 1];
+    shot("probe-again", TcpLater, West, MASTER, 1, vec![last]);
+    shot("probe-other", TcpLater, West, MASTER, 1, vec![!last]);
     shot("read-later", TcpLater, West, MASTER, 0, read.clone());
     shot("restart-later", TcpLater, West, MASTER, 0, restart.clone());
     shot("udp-read-later", UdpLater, West, MASTER, 0, read.clone());
@@ -541,7 +557,8 @@ impl Shot {
             return self.kind != Kind::TcpV6;
         }
         match self.kind {
-            Kind::TcpLater | Kind::UdpLater => false,
+            Kind::TcpLater => example.name == THE_POLICY,
+            Kind::UdpLater => false,
             Kind::Udp => any("-p udp"),
             Kind::TcpV6 => any("ip6tables") && any("-p tcp"),
             _ => !any("-p udp") && !any("ip6tables"),
@@ -572,7 +589,7 @@ impl Shot {
         let (flags, seq) = match self.kind {
             Kind::Syn => ("S", isn),
             _ if self.payload.is_empty() => ("A", isn + 1),
-            _ => ("PA", isn + 1 - self.behind),
+            _ => ("PA", (isn + 1).wrapping_add_signed(-self.behind)),
         };
         json!({
             "name": self.name,
@@ -597,7 +614,8 @@ macro_rules! refused {
     ($($more:literal)?) => {
         concat!(
             "stranger-syn operate restart read+restart open_file cont junk+read ",
-            "junk+restart half-read tenth-read read-by-2 read-of-9 restart-all probe-05 probe-ff ",
+            "junk+restart read-by-2 read-of-9 restart-all probe-00 probe-05 probe-ff ",
+            "restart-later other-again probe-other ",
             $($more)?
         )
     };
@@ -614,12 +632,12 @@ const fn effect(example: &'static str, rule: &'static str, packets: &'static str
 #[rustfmt::skip]
 const EFFECTS: &[Effect] = &[
     effect(README, "-A FORWARD -p tcp -m tcp --dport 20000 -m dnp3 --saddr 1 --daddr 10:20 --fc 0:2,link -j ACCEPT",
-        "confirm read write link stranger midstream"),
+        "confirm read write link ahead stranger midstream"),
 
     effect(MATCH, "-s 192.0.2.10/32 -p tcp -m tcp --dport 20000 -m dnp3 --saddr 1 --daddr 10:20 --fc 0:1,link -j ACCEPT",
-        "confirm read link midstream"),
+        "confirm read link ahead midstream"),
     effect(MATCH, "-m dnp3 --saddr 10:20 --daddr 1 --fc 129:131,link,cont --dir outstation -j ACCEPT",
-        "response response-cont unsolicited link-back"),
+        "response response-cont unsolicited link-back ahead-back"),
     effect(MATCH, "--dport 20000 -m dnp3 --status none -j ACCEPT", "syn stranger-syn ack"),
     effect(MATCH, "--sport 20000 -m dnp3 --status none -j ACCEPT", "ack-back"),
     effect(MATCH, "--frames any --fc 13:14 --status valid -m limit", "restart read+restart restart-all"),
@@ -631,45 +649,46 @@ const EFFECTS: &[Effect] = &[
     effect(MATCH, "--frames any --daddr 65532:65535 -j DROP", "udp-restart-all"),
     effect(MATCH, "-s 2001:db8:1::10/128 -p tcp -m tcp --dport 20000 -m dnp3 --saddr 1 --daddr 10:20 --fc 0:1,link", "v6-read"),
 
-    effect("xtables-ext/xt_dnp3.7: ADDRESSES", "--daddr 65533:65535 --fc 2 -j ACCEPT", "write-to-all"),
-    effect("xtables-ext/xt_dnp3.7: ADDRESSES", "-A DNP3 -p tcp -j REJECT", refused!("midstream stranger probe-00")),
-    effect("xtables-ext/xt_dnp3.7: TCP KEEP-ALIVES", "-m dnp3 --status malformed -m u32", "probe-00"),
-    effect("xtables-ext/xt_dnp3.7: TCP KEEP-ALIVES", "-A DNP3 -p tcp -j REJECT", refused!("midstream stranger write-to-all")),
+    effect("xtables-ext/xt_dnp3.7: ADDRESSES", "--daddr 65533:65535 --fc 2 --track -j ACCEPT", "write-to-all"),
+    effect("xtables-ext/xt_dnp3.7: ADDRESSES", "-A DNP3 -p tcp -j REJECT", refused!("midstream stranger")),
     effect("xtables-ext/xt_dnp3.7: CONNECTION TRACKING", "-A DNP3 -m conntrack --ctstate INVALID -j DROP", "midstream stranger"),
-    effect("xtables-ext/xt_dnp3.7: CONNECTION TRACKING", "-A DNP3 -p tcp -j REJECT", refused!("write-to-all probe-00")),
+    effect("xtables-ext/xt_dnp3.7: CONNECTION TRACKING", "-A DNP3 -p tcp -j REJECT", refused!("write-to-all")),
     // No DNP3 packet comes back from the chains.
     effect("xtables-ext/xt_dnp3.7: WHAT MUST NOT", "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", ""),
     effect(IN_PAGE_ORDER, "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", ""),
     effect(IN_PAGE_ORDER, "-A DNP3 -m conntrack --ctstate INVALID -j DROP", "midstream stranger"),
     effect(IN_PAGE_ORDER, "-A DNP3 -s 192.0.2.10/32 -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --saddr 1 --daddr 10:20",
-        "confirm read write link read-later"),
-    effect(IN_PAGE_ORDER, "--daddr 65533:65535 --fc 2 -j ACCEPT", "write-to-all"),
-    effect(IN_PAGE_ORDER, "-m dnp3 --status malformed -m u32", "probe-00"),
-    effect(IN_PAGE_ORDER, "--status valid -m limit --limit 6/min -j LOG", "restart read+restart restart-all restart-later"),
-    effect(IN_PAGE_ORDER, "-A DNP3 -p tcp -j REJECT", refused!("restart-later")),
+        "confirm read write link half-read tenth-read read-later"),
+    effect(IN_PAGE_ORDER, "--daddr 65533:65535 --fc 2 --track -j ACCEPT", "write-to-all"),
+    effect(IN_PAGE_ORDER, "-A DNP3 -p tcp -j REJECT", refused!()),
     effect("xtables-ext/xt_dnp3.7", "-A DNP3-UDP -s 192.0.2.10/32 -p udp -m dnp3 --saddr 1 --daddr 10:20 --fc 0:2,20:21,23:24,link -j ACCEPT",
         "udp-read udp-read-later"),
     effect("xtables-ext/xt_dnp3.7", "-A DNP3-UDP-REPLY -d 192.0.2.10/32 -p udp -m dnp3", "udp-response"),
     effect("xtables-ext/xt_dnp3.7", "-A DNP3-UDP -p udp -j DROP",
         "udp-restart udp-write-to-all udp-restart-all udp-half-read udp-stranger udp-restart-later"),
-    effect("xtables-ext/xt_dnp3.7", "--ctstate NEW -m dnp3 --status none -j ACCEPT", "syn"),
-    effect("xtables-ext/xt_dnp3.7", "-A DNP3 -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN", "ack"),
-    effect("xtables-ext/xt_dnp3.7", "--status valid -m limit --limit 6/min -j LOG", "restart read+restart restart-all"),
-    effect("xtables-ext/xt_dnp3.7", "-A DNP3 -s 192.0.2.10/32 -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --saddr 1 --daddr 10:20", "confirm read write link"),
-    effect("xtables-ext/xt_dnp3.7", "-A DNP3 -p tcp -j REJECT", refused!("midstream stranger write-to-all probe-00")),
+    effect("xtables-ext/xt_dnp3.7", "--ctstate NEW -m dnp3 --status none --track -j ACCEPT", "syn"),
+    effect("xtables-ext/xt_dnp3.7", "-A DNP3 -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN", "ack again probe-again"),
+    effect("xtables-ext/xt_dnp3.7", "--track -m limit --limit 6/min -j LOG", "restart read+restart restart-all restart-later"),
+    effect("xtables-ext/xt_dnp3.7", "-A DNP3 -p tcp -m dnp3 --status ahead --track -j DROP", "ahead"),
+    effect("xtables-ext/xt_dnp3.7", "-A DNP3-REPLY -p tcp -m dnp3 --status ahead --track -j DROP", "ahead-back"),
+    effect("xtables-ext/xt_dnp3.7", "-A DNP3 -s 192.0.2.10/32 -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --saddr 1 --daddr 10:20",
+        "confirm read write link half-read tenth-read read-later"),
+    effect("xtables-ext/xt_dnp3.7", "-A DNP3 -p tcp -j REJECT", refused!("midstream stranger write-to-all")),
     effect("xtables-ext/xt_dnp3.7", "-A DNP3-REPLY -d 192.0.2.10/32 -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --status none", "ack-back"),
     effect("xtables-ext/xt_dnp3.7", "-A DNP3-REPLY -d 192.0.2.10/32 -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --saddr 10:20",
-        "response response-cont unsolicited link-back"),
-    effect("xtables-ext/xt_dnp3.7", "-A DNP3-REPLY -p tcp -j REJECT", "restart-back"),
+        "response response-rest unsolicited link-back"),
+    effect("xtables-ext/xt_dnp3.7", "-A DNP3-REPLY -p tcp -j REJECT", "restart-back response-cont"),
 
     effect("claim: ESTABLISHED", "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
         "ack read write confirm link operate restart read+restart open_file cont junk+read junk+restart half-read \
          tenth-read read-by-2 read-of-9 write-to-all restart-all probe-00 probe-05 probe-ff \
-         ack-back response response-cont unsolicited link-back restart-back"),
-    effect("claim: ESTABLISHED", "--ctstate NEW -m dnp3 --status none -j ACCEPT", "syn"),
+         ahead ack-back response response-cont unsolicited link-back restart-back ahead-back"),
+    effect("claim: ESTABLISHED", "--ctstate NEW -m dnp3 --status none --track -j ACCEPT", "syn"),
     effect("claim: ESTABLISHED", "-A DNP3 -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN", ""),
-    effect("claim: ESTABLISHED", "--status valid -m limit --limit 6/min -j LOG", ""),
-    effect("claim: ESTABLISHED", "-m dnp3 --saddr 1 --daddr 10:20 --fc 0:2,20:21,23:24,link -j ACCEPT", ""),
+    effect("claim: ESTABLISHED", "--track -m limit --limit 6/min -j LOG", ""),
+    effect("claim: ESTABLISHED", "-m dnp3 --saddr 1 --daddr 10:20 --fc 0:2,20:21,23:24,link --track -j ACCEPT", ""),
+    effect("claim: ESTABLISHED", "-A DNP3 -p tcp -m dnp3 --status ahead", ""),
+    effect("claim: ESTABLISHED", "-A DNP3-REPLY -p tcp -m dnp3 --status ahead", ""),
     effect("claim: ESTABLISHED", "-A DNP3-REPLY -d 192.0.2.10/32 -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --status none", ""),
     effect("claim: ESTABLISHED", "-A DNP3-REPLY -d 192.0.2.10/32 -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --saddr 10:20", ""),
     effect("claim: a restart", "--fc 13:14 -j DROP", "restart restart-all"),
@@ -1077,11 +1096,28 @@ fn the_page_has_the_names_of_the_table() {
     assert!(page.contains(&limit), "{MATCH}: {limit}");
 }
 
+/// The module's parameters, as its source declares them and in that order.
+#[test]
+fn the_page_has_every_parameter() {
+    let source = read("kmod/track.c");
+    let behind = |line: &str| {
+        Some(
+            line.strip_prefix("module_param(")?
+                .split_once(',')?
+                .0
+                .into(),
+        )
+    };
+    let parameters: Vec<String> = source.lines().filter_map(behind).collect();
+    assert!(!parameters.is_empty(), "no parameter in kmod/track.c");
+    assert_eq!(tagged(&read(POLICY), "THE MODULE"), parameters);
+}
+
 /// The terms that a section explains (`.TP`), without their fonts.
 fn tagged(page: &str, section: &str) -> Vec<String> {
     let (_, section) = page
         .split_once(&format!("\n.SH {section}\n"))
-        .unwrap_or_else(|| panic!("{MATCH} has no section {section}"));
+        .unwrap_or_else(|| panic!("no section {section}"));
     let section = section.split("\n.SH ").next().unwrap_or_default();
     let mut lines = section.lines();
     let mut terms = Vec::new();

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Real DNP3 stacks speak through the gateway: yadnp3 (opendnp3) and dnp3py.
 
-usage: main.py README [--captures] [SESSION...]
+usage: main.py README STATELESS [--captures] [SESSION...]
 
 sessions.json has the sessions: each a policy before its outstation, and its checks in the order of a day's
-work; README is the page with the policy. Printed are
+work; README is the page with the policy, STATELESS the recipe that has it packet by packet. Printed are
     check SESSION/CHECK ok          or what is wrong; the checks behind it are then not made
     note WORDS                      what a user should know
     time SESSION SECONDS
@@ -23,7 +23,7 @@ import time
 import dnp3py_peers as dnp3py
 import network
 import yadnp3_peers as yadnp3
-from network import ADDRESS, Gateway, Wire, Wrong, frames, logged, until
+from network import ADDRESS, Gateway, Stream, Wire, Wrong, logged, until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # What an operator's station may do: what the README's may, and control.
@@ -49,6 +49,9 @@ class Session:
         self.hosts = ADDRESS[family]
         self.gateway = Gateway(variant, family, protocol)
         self.policy = policy
+        # Rules that follow the connections have all others judge them as streams.
+        rules = [line for line in policy.splitlines() if not line.startswith("#")]
+        self.follows = protocol == "tcp" and any("--track" in line for line in rules)
         self.chain = "-A DNP3" + ("-UDP" if protocol == "udp" else "")
         self.last = "-j REJECT" if protocol == "tcp" else f"{self.chain} -p udp -j DROP"
         self.before = {}
@@ -92,6 +95,11 @@ class Session:
 
     def counted(self, expected, loose=("link",)):
         """What has passed since the last look is this, and nothing else but keep-alives."""
+        if self.follows and "cont" in expected:
+            # What continues a response is counted as one.
+            expected = {**expected, "response": expected["response"] + expected["cont"]}
+            del expected["cont"]
+
         def news():
             now = self.gateway.passed()
             return {name: now[name] - self.before[name] for name in now
@@ -117,11 +125,13 @@ class Session:
         """tcpdump's packets, cut into frames by LEN, are what the rules have counted."""
         def seen():
             found = collections.Counter()
+            streams = collections.defaultdict(lambda: Stream(self.follows))
             for side, host in (("inside", "outstation"), ("outside", "master")):
                 for packet in self.wire.packets(side):
                     # The stranger is on neither side; what is for it has come from the inside.
                     if packet.destination in (self.hosts[host], self.hosts["stranger"]):
-                        found.update(set(frames(packet.payload)))
+                        stream = streams[packet.source, packet.destination, packet.ports]
+                        found.update(set(stream.frames(packet.payload)))
             return found
 
         def counted():
@@ -136,6 +146,12 @@ class Session:
         """Octets of payload that a host's packets had when they left for the outstation."""
         return sum(len(packet.payload) for packet in self.wire.packets("inside")[since:]
                    if packet.source == self.hosts[source])
+
+
+def responses(session):
+    """Packets that passed with a response in them, or with what continues one."""
+    passed = session.gateway.passed()
+    return passed["response"] + passed["cont"]
 
 
 def classes_of_reading(fragments, is_confirmed):
@@ -180,7 +196,7 @@ def connects_and_starts(session):
 def reads_everything_in_fragments(session):
     master = session.master
     fragments, values = len(master.fragments), len(master.values)
-    before = session.gateway.passed()["cont"]
+    before = responses(session)
     if master.integrity() != "SUCCESS":
         raise Wrong(f"{master.tasks}")
     fragments = len(master.fragments) - fragments
@@ -190,7 +206,7 @@ def reads_everything_in_fragments(session):
     if len(points) < 8 or set(points.values()) != {POINTS}:
         raise Wrong(f"{POINTS} of each kind of points, but {dict(points)}")
     # opendnp3's fragments have 2,048 octets, and so nine frames but the last.
-    conts = session.gateway.passed()["cont"] - before
+    conts = responses(session) - before - fragments
     if fragments < 2 or not 8 * (fragments - 1) < conts <= 8 * fragments:
         raise Wrong(f"{fragments} fragments in {fragments + conts} frames")
     session.counted({**classes_of_reading(fragments, False), "cont": conts})
@@ -335,10 +351,10 @@ def connects_to_dnp3py(session):
 
 
 def reads_with_dnp3py(session):
-    before = session.gateway.passed()["cont"]
+    before = responses(session)
     answer = session.master.integrity()
     confirmed = sum(fragment.con for fragment in answer)
-    conts = session.gateway.passed()["cont"] - before
+    conts = responses(session) - before - len(answer)
     if len(answer) < 2 or len(session.master.handler.analog_inputs) < POINTS or conts < 8:
         raise Wrong(f"{len(answer)} fragments, {len(session.master.handler.analog_inputs)} analog inputs")
     session.counted({"read": 1, "response": len(answer), "confirm": confirmed, "cont": conts})
@@ -507,35 +523,63 @@ def a_cut_response_is_refused(session):
         if not cut or session.gateway.passed()["response"]:
             raise Wrong(f"{cut} packets cut, {refused} refused")
         print(f"note {session.name}: the maximum segment size is {SHORT}, so that {cut} segments did not hold "
-              f"whole frames and {refused} were refused; rules with --track would follow the stream", flush=True)
+              f"whole frames and {refused} were refused; rules with --track follow the stream", flush=True)
     finally:
         network.routes("master", network.MSS)
 
 
-def policies(page):
+def a_cut_response_passes(session):
+    """The same outstation, by rules that follow the stream."""
+    network.routes("master", SHORT)
+    try:
+        asks(session, yadnp3.Outstation("outstation", session.hosts["outstation"], points=POINTS,
+                                        unsolicited=False))
+        session.counted({"link": 2}, loose=())
+        answer = session.master.integrity()
+        if len(answer) < 2 or len(session.master.handler.analog_inputs) < POINTS:
+            raise Wrong(f"{len(answer)} fragments, {len(session.master.handler.analog_inputs)} analog inputs")
+        cut, refused = session.gateway.cut(), session.gateway.taken("-A DNP3-REPLY", "-j REJECT")
+        if not cut or refused:
+            raise Wrong(f"{cut} packets cut, {refused} refused")
+        # Nothing was lost on the way, so that no hole is to be filled.
+        ahead = session.gateway.taken("-A DNP3-REPLY", "--status ahead")
+        if ahead:
+            raise Wrong(f"{ahead} packets ahead")
+        session.look()
+        cold_restart_of_dnp3py_never_arrives(session)
+        print(f"note {session.name}: {cut} segments ended inside a frame, and all of them passed", flush=True)
+    finally:
+        network.routes("master", network.MSS)
+
+
+def policies(page, recipe):
     """The policies that sessions.json names: the README's, as it stands there, and what is made of it and of its
-    twin for UDP."""
+    twin for UDP; and the one without state."""
     with open(page, encoding="utf-8") as file:
         text = file.read()
     readme = text.partition("<!-- the demo runs")[2].partition("```sh\n")[2].partition("```\n")[0]
     with open(f"{HERE}/udp-policy.sh", encoding="ascii") as file:
         udp = file.read()
-    return {"readme": readme, "operator": operator(readme), "udp-operator": operator(udp), "none": ""}
+    with open(recipe, encoding="utf-8") as file:
+        stateless = file.read()
+    return {"readme": readme, "operator": operator(readme), "udp-operator": operator(udp),
+            "stateless": stateless, "none": ""}
 
 
 def operator(policy):
     """The policy with an operator's functions for the master."""
-    changed, rules = re.subn(r"(--saddr 1 .*--fc )\S+ -j ACCEPT", rf"\g<1>{OPERATOR} -j ACCEPT", policy)
+    changed, rules = re.subn(r"(--saddr 1 .*--fc )\S+( --track)? -j ACCEPT",
+                             rf"\g<1>{OPERATOR}\g<2> -j ACCEPT", policy)
     if rules != 1:
         raise Wrong(f"the policy accepts from the master by {rules} rules, and not by one")
     return changed
 
 
 def main():
-    page, *rest = sys.argv[1:]
+    page, recipe, *rest = sys.argv[1:]
     captures = "--captures" in rest
     wanted = [name for name in rest if name != "--captures"]
-    texts = policies(page)
+    texts = policies(page, recipe)
     with open(f"{HERE}/sessions.json", encoding="ascii") as file:
         sessions = json.load(file)
     began = time.monotonic()

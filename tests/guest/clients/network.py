@@ -297,21 +297,46 @@ def read_pcap(file):
         yield Packet(octets[at - length:at])
 
 
-def frames(payload):
-    """The link frames of a payload of whole frames: their classes, in the words of CLASSES. Cut by LEN
-    alone; the CRCs are the module's and tshark's to look at."""
-    names = {int(code): name for name, code in CLASSES.items() if code.isdigit()}
-    at = 0
-    while at < len(payload):
-        if payload[at:at + 2] != b"\x05\x64" or len(payload) - at < 10:
-            raise Wrong(f"no frame begins at octet {at} of {payload.hex()}")
-        data = payload[at + 2] - 5
-        if data == 0:
-            yield "link"
-        elif not payload[at + 10] & 0x40:
-            yield "cont"
+class Stream:
+    """One direction of a connection, packet by packet: what the rules that count must find in each."""
+
+    def __init__(self, follows):
+        # Whether rules judge the packets as pieces of a stream; else each by itself.
+        self.follows = follows
+        self.begun = b""
+        self.messages = {}
+
+    def frames(self, payload):
+        """The link frames of the next packet: their classes, in the words of CLASSES. Cut by LEN alone; the
+        CRCs are the module's and tshark's to look at. A packet that ends inside a frame is not `valid`, and so
+        counts for none."""
+        octets, at, found = self.begun + payload, 0, []
+        while at < len(octets):
+            frame = octets[at:]
+            if frame[:2] != b"\x05\x64"[:len(frame)]:
+                raise Wrong(f"no frame begins at octet {at} of {octets.hex()}")
+            data = frame[2] - 5 if len(frame) > 2 else 0
+            size = 10 + data + 2 * ((data + 15) // 16)
+            if len(frame) < size:
+                break
+            found.append(self.class_of(frame[:size]))
+            at += size
+        self.begun = octets[at:]
+        if not self.begun:
+            return found
+        if not self.follows:
+            raise Wrong(f"a frame is cut: {payload.hex()}")
+        return []
+
+    def class_of(self, frame):
+        if len(frame) == 10:
+            return "link"
+        names = {int(code): name for name, code in CLASSES.items() if code.isdigit()}
+        addresses, transport = frame[4:8], frame[10]
+        if transport & 0x40:
+            name = names.get(frame[12], "anything else")
         else:
-            yield names.get(payload[at + 12], "anything else")
-        at += 10 + data + 2 * ((data + 15) // 16)
-    if at != len(payload):
-        raise Wrong(f"a frame is cut: {payload.hex()}")
+            name = self.messages.get(addresses, "cont")
+        if self.follows:
+            self.messages[addresses] = name
+        return name

@@ -48,6 +48,11 @@ fn main() {
         0xC3, 0xC2, 0x02, 0x32, 0x01, 0x07, 0x01, 0xF8, 0xB8, 0x6C, 0xAA, 0xF0, 0x00,
     ]);
     let response = answer(&[0xC0, 0xC0, 0x81, 0x00, 0x00]);
+    // One response in two transport segments, the first with FIR, the second with FIN.
+    let long = [
+        answer(&[0x40, 0xC0, 0x81, 0x00, 0x00]),
+        answer(&[0x81, 0x01, 0x02, 0x03]),
+    ];
     // The inner frame begins with the outer one's second block. FCV is set, which does not go with
     // UNCONFIRMED_USER_DATA: receivers refuse the outer frame and go on one octet behind its start.
     let mut inside = vec![0xC1, 0xC1, 0x01];
@@ -114,7 +119,28 @@ fn main() {
             },
             Rejected,
         ),
-        send("half a READ", "master", &read[..read.len() / 2], Rejected),
+        send("half a READ", "master", &read[..read.len() / 2], Passes),
+        send("the other half", "master", &read[read.len() / 2..], Passes),
+        send(
+            "RESPONSE, its first segment",
+            "outstation",
+            &long[0],
+            Passes,
+        ),
+        send("RESPONSE, its last segment", "outstation", &long[1], Passes),
+        send(
+            "a segment that continues nothing",
+            "outstation",
+            &answer(&[0x85, 0x01, 0x02, 0x03]),
+            Rejected,
+        ),
+        send("COLD_RESTART, its header", "master", &restart[..10], Passes),
+        send(
+            "COLD_RESTART, the rest of the frame",
+            "master",
+            &restart[10..],
+            LoggedAndRejected,
+        ),
         send("junk", "master", b"GET / HTTP/1.0\r\n\r\n", Rejected),
         send("OPERATE", "master", &request(&[0xC4, 0xC4, 0x04]), Rejected),
         send(
