@@ -1113,6 +1113,19 @@ fn the_page_has_every_parameter() {
     assert_eq!(tagged(&read(POLICY), "THE MODULE"), parameters);
 }
 
+/// What is counted, as the header has it and in that order.
+#[test]
+fn the_page_has_every_counter() {
+    let header = read("include/linux/netfilter/xt_dnp3.h");
+    let counter = |line: &str| {
+        let name = line.trim().strip_prefix("XT_DNP3_STATS_")?;
+        Some(name.split_once(',')?.0.to_lowercase())
+    };
+    let counters: Vec<_> = header.lines().filter_map(counter).collect();
+    assert_eq!(counters[..2], ["unspec", "pad"], "what is no counter");
+    assert_eq!(tagged(&read(POLICY), "COUNTERS"), counters[2..]);
+}
+
 /// The terms that a section explains (`.TP`), without their fonts.
 fn tagged(page: &str, section: &str) -> Vec<String> {
     let (_, section) = page
