@@ -16,7 +16,7 @@ struct net;
 struct sk_buff;
 
 /* Octets that core's Connection and Scratch take, at most; both are aligned to 8. */
-#define XT_DNP3_CONNECTION_SIZE	512
+#define XT_DNP3_CONNECTION_SIZE	544
 #define XT_DNP3_SCRATCH_SIZE	4480
 
 #define XT_DNP3_ANYWHERE	U32_MAX

@@ -13,7 +13,7 @@ use dnp3_core::{Headers, Packet, Rule, Verdict};
 /// `XT_DNP3_CONNECTION_SIZE`, `XT_DNP3_SCRATCH_SIZE`, `XT_DNP3_ANYWHERE`.
 // rustc 1.85 counts no use in a `const _`.
 #[allow(dead_code)]
-const CONNECTION_SIZE: usize = 512;
+const CONNECTION_SIZE: usize = 544;
 #[allow(dead_code)]
 const SCRATCH_SIZE: usize = 4480;
 const ANYWHERE: u32 = u32::MAX;
