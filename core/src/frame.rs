@@ -329,6 +329,82 @@ fn may_begin_frame(start: &[u8]) -> bool {
                 .is_none_or(|transport| transport & link::TRANSPORT_FIR == 0))
 }
 
+/// Why octets that a walk found [`Event::Wrong`] are no valid frame.
+#[cfg(feature = "text")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// They do not begin with the start octets.
+    Start,
+    /// LEN is one that no frame has.
+    Len(u8),
+    /// The header's CRC is wrong.
+    HeaderCrc,
+    /// The standard does not define the control octet.
+    Control(Control),
+    /// LEN says that there is no user data, and the control octet that there is.
+    WithoutData(Control),
+    /// LEN says that there is user data, and the control octet that there is none.
+    WithData(Control),
+    /// A first segment (FIR=1) without the function code that it is for.
+    NoFunction,
+    /// The CRC of this block of user data is wrong; the first is 0.
+    BlockCrc(u8),
+}
+
+/// Why no valid frame begins with these octets, or `None` where one may. It is for people: a
+/// [`Walk`] judges. A wrong header CRC comes before what the header says.
+#[cfg(feature = "text")]
+pub fn fault(octets: &[u8]) -> Option<Fault> {
+    if octets.iter().zip(&link::START).any(|(a, b)| a != b) {
+        return Some(Fault::Start);
+    }
+    let len = *octets.get(offset::LEN)?;
+    if !link::len_is_possible(len) {
+        return Some(Fault::Len(len));
+    }
+    let crc_is_right = |block: &[u8], crc: &[u8]| {
+        let wanted = Crc::new().over(block).octets();
+        crc.iter().zip(&wanted).all(|(a, b)| a == b)
+    };
+    if let Some((fields, crc)) = octets.split_at_checked(link::HEADER_FIELDS) {
+        if !crc_is_right(fields, crc.get(..2).unwrap_or(crc)) {
+            return Some(Fault::HeaderCrc);
+        }
+    }
+    let control = Control(*octets.get(offset::CONTROL)?);
+    if !control.is_defined() {
+        return Some(Fault::Control(control));
+    }
+    if !link::agree(len, control) {
+        return Some(if control.is_user_data() {
+            Fault::WithoutData(control)
+        } else {
+            Fault::WithData(control)
+        });
+    }
+    let transport = octets.get(offset::TRANSPORT);
+    if len != link::LEN_MIN
+        && len < link::LEN_MIN_FIRST
+        && transport.is_some_and(|transport| transport & link::TRANSPORT_FIR != 0)
+    {
+        return Some(Fault::NoFunction);
+    }
+    let mut left = usize::from(len.saturating_sub(link::LEN_MIN));
+    let mut rest = octets.get(link::HEADER..)?;
+    let mut number = 0u8;
+    while left != 0 {
+        let size = left.min(usize::from(link::BLOCK));
+        let (block, behind) = rest.split_at_checked(size)?;
+        if !crc_is_right(block, behind.get(..2).unwrap_or(behind)) {
+            return Some(Fault::BlockCrc(number));
+        }
+        rest = behind.get(2..)?;
+        left = left.saturating_sub(size);
+        number = number.saturating_add(1);
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -431,6 +507,8 @@ mod tests {
                 assert!(wrong || event != Event::Frame, "octet {at}");
             });
             assert!(wrong, "octet {at}");
+            #[cfg(feature = "text")]
+            assert!(fault(&octets).is_some(), "octet {at}");
         }
     }
 
@@ -443,5 +521,53 @@ mod tests {
         let mut last = Event::Taken;
         events(&short[..11], 11, |event, _| last = event);
         assert_eq!(last, Event::Wrong);
+    }
+
+    /// The reason agrees with the walk, whatever is changed and wherever the octets end.
+    #[cfg(feature = "text")]
+    #[test]
+    fn there_is_a_reason_where_a_walk_finds_a_frame_wrong_and_nowhere_else() {
+        for at in 0..READ.len() {
+            for octet in 0..=255 {
+                let mut octets = READ;
+                octets[at] = octet;
+                for end in 1..=READ.len() {
+                    let octets = &octets[..end];
+                    let mut walk = Walk::new();
+                    let mut rest = octets;
+                    let mut wrong = false;
+                    let mut frame = false;
+                    while !rest.is_empty() && !wrong && !frame {
+                        let (event, behind) = walk.step(rest);
+                        rest = behind;
+                        wrong = event == Event::Wrong;
+                        frame = event == Event::Frame;
+                    }
+                    assert_eq!(fault(octets).is_some(), wrong, "{octets:02X?}");
+                }
+            }
+        }
+        for (octets, reason) in [
+            (&[0x05, 0x65][..], Fault::Start),
+            (&[0x05, 0x64, 0x04], Fault::Len(4)),
+            (&[0x05, 0x64, 0x06], Fault::Len(6)),
+            (&[0x05, 0x64, 0x05, 0xC1], Fault::Control(Control(0xC1))),
+            (&[0x05, 0x64, 0x05, 0xC4], Fault::WithoutData(Control(0xC4))),
+            (&[0x05, 0x64, 0x08, 0xC9], Fault::WithData(Control(0xC9))),
+            (
+                &[
+                    0x05, 0x64, 0x07, 0xC4, 0x01, 0x00, 0x00, 0x04, 0x46, 0x8B, 0x40,
+                ],
+                Fault::NoFunction,
+            ),
+        ] {
+            assert_eq!(fault(octets), Some(reason), "{octets:02X?}");
+        }
+        let mut header = READ;
+        header[8] ^= 1;
+        assert_eq!(fault(&header), Some(Fault::HeaderCrc));
+        let mut block = READ;
+        block[20] ^= 1;
+        assert_eq!(fault(&block), Some(Fault::BlockCrc(0)));
     }
 }
