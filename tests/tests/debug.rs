@@ -89,8 +89,8 @@ const PLACES: &[(&str, &str)] = &[
         "\t*headers = (struct xt_dnp3_headers){};\n\tplanted_in_packet();\n",
     ),
     (
-        "int xt_dnp3_defrag_enable(struct net *net, u8 family)\n{\n",
-        "int xt_dnp3_defrag_enable(struct net *net, u8 family)\n{\n\tplanted_in_rule();\n",
+        "\tint err = defrag_enable(net, family);\n\n",
+        "\tint err = defrag_enable(net, family);\n\n\tplanted_in_rule();\n",
     ),
 ];
 
@@ -195,7 +195,7 @@ fn leak_is_found() -> Result<(), Failed> {
     };
     if !has("check slabs-iptables-legacy", "'kmalloc-")
         || !has("check slabs-ip6tables-nft", "'kmalloc-")
-        || !has("check no-leaks", " xt_dnp3_defrag_enable+")
+        || !has("check no-leaks", " xt_dnp3_rule_enable+")
     {
         return Err(format!("{}: {said}{}", output.status, text(&output.stderr)).into());
     }
