@@ -99,7 +99,8 @@ pub struct Compared {
 pub enum Way {
     /// Room that was never used before, for each question.
     Fresh,
-    /// One room for all connections and rules, and between two questions one by another connection.
+    /// Two rooms for all connections and rules; between two questions one by another connection, or by a
+    /// packet that differs in its octets alone.
     Shared,
     /// The same, with the packets handed out in odd pieces.
     Pieces,
@@ -114,11 +115,14 @@ struct Both {
     core: Option<Connection>,
     naive: Option<track::Connection>,
     memory: [Vec<u8>; 2],
+    /// Judged and not committed.
+    held: Option<Sent>,
 }
 
 /// What stays as it is within a comparison.
 pub struct Comparison {
-    scratch: Box<Scratch>,
+    /// Of two processors.
+    scratch: [Box<Scratch>; 2],
     next_id: u64,
     /// What has been counted.
     pub compared: Compared,
@@ -127,7 +131,7 @@ pub struct Comparison {
 impl Default for Comparison {
     fn default() -> Comparison {
         Comparison {
-            scratch: Box::new(Scratch::new()),
+            scratch: [(); 2].map(|()| Box::new(Scratch::new())),
             next_id: 1,
             compared: Compared::default(),
         }
@@ -173,13 +177,56 @@ fn some_frame(chance: &mut dyn Chance) -> Vec<u8> {
     )
 }
 
+/// The frame with an octet of user data that is another, and right CRCs.
+fn varied(chance: &mut dyn Chance, whole: &[u8]) -> Vec<u8> {
+    let blocks = whole[frames::HEADER..].chunks(frames::BLOCK + 2);
+    let mut user_data: Vec<u8> = blocks
+        .flat_map(|block| &block[..block.len() - 2])
+        .copied()
+        .collect();
+    if let Some(octet) = user_data.last_mut() {
+        *octet ^= 1 << chance.below(8);
+    }
+    let address = |at: usize| u16::from_le_bytes([whole[at], whole[at + 1]]);
+    frame(whole[3], address(4), address(6), &user_data)
+}
+
+/// A valid frame of so many octets, if there is one; else other octets.
+fn of_size(chance: &mut dyn Chance, size: usize) -> Vec<u8> {
+    let transport = *chance.pick(&[0xC0, 0x40]);
+    (0..=frames::MAX_USER_DATA - 3)
+        .map(|more| [&[transport, 0xC0, 2][..], &vec![0; more]].concat())
+        .map(|user_data| frame(0xC4, 1, 1024, &user_data))
+        .find(|frame| frame.len() >= size)
+        .map_or(vec![5; size], |frame| frame[..size].to_vec())
+}
+
 /// A stream that a sender may have, mostly valid.
 fn some_stream(chance: &mut dyn Chance, frames: usize) -> Vec<u8> {
     let mut stream = Vec::new();
     let mut last = Vec::new();
     for _ in 0..frames {
-        if !chance.one_in(5) || last.is_empty() {
-            last = some_frame(chance);
+        match chance.below(10) {
+            0 | 1 if !last.is_empty() => {}
+            2 if last.len() > 15 => last = varied(chance, &last),
+            3 | 4 => {
+                // A message of two segments, or the first of them.
+                let pair = *chance.pick(&[(1, 1024), (10, 1024), (1024, 1)]);
+                let sequence = *chance.pick(&[0, 63]);
+                let next = (sequence + 1) & 0x3F;
+                let first = [0x40 | sequence, 0xC0, *chance.pick(&[1, 13]), 0];
+                stream.extend(frame(0xC4, pair.0, pair.1, &first));
+                if chance.one_in(2) {
+                    continue;
+                }
+                last = frame(
+                    0xC4,
+                    pair.0,
+                    pair.1,
+                    &[0x80 | next, 1, 2, chance.octet(), 3],
+                );
+            }
+            _ => last = some_frame(chance),
         }
         stream.extend(&last);
         if chance.one_in(24) {
@@ -262,6 +309,7 @@ impl Comparison {
             core: None,
             naive: None,
             memory: room.map(|room| vec![0; room]),
+            held: None,
         };
         self.next_id += 1;
 
@@ -290,7 +338,7 @@ impl Comparison {
 
         // What each side has to say, and what it may say in its place.
         let count = 1 + chance.below(6);
-        let long = chance.one_in(20);
+        let long = chance.one_in(if small { 3 } else { 20 });
         let mut streams: Vec<[Vec<u8>; 2]> = Vec::new();
         for _ in 0..2 {
             let stream = some_stream(chance, if long { 30 } else { count });
@@ -309,7 +357,7 @@ impl Comparison {
             if chance.one_in(20) {
                 now = now.wrapping_add(*chance.pick(&[1, 7, 15, 16, 100]));
             }
-            if chance.one_in(12) && small {
+            if chance.one_in(6) && small {
                 let size = *chance.pick(&SIZES);
                 self.move_some(chance, &mut both, size);
             }
@@ -350,6 +398,7 @@ impl Comparison {
             .map_or(0, |one| one.streams[side].octets.len());
         let here = match chance.below(10) {
             0 => committed.saturating_sub(chance.below(40)),
+            1 if chance.one_in(2) => committed.saturating_sub(chance.below(330)),
             1 => committed + chance.below(4),
             2 => chance.below(stream.len() + 1),
             3 => at[side],
@@ -447,11 +496,12 @@ impl Comparison {
             if way == Way::Shared && chance.one_in(4) {
                 self.disturb(rule, packet, &headers, now, limits);
             }
+            let room = usize::from(way == Way::Shared && chance.one_in(4));
             let scratch = if way == Way::Fresh {
                 fresh = Box::new(Scratch::new());
                 &mut fresh
             } else {
-                &mut self.scratch
+                &mut self.scratch[room]
             };
             let mut tracked = both.core.as_ref().map(|connection| Tracked {
                 connection,
@@ -489,8 +539,50 @@ impl Comparison {
         }
         // A packet that was not committed has changed nothing.
         if chance.one_in(6) {
+            both.held = Some(sent.clone());
             return Ok(());
         }
+        if way == Way::Shared && chance.one_in(4) {
+            // Another for the same place, of the same length, has the last word in the room.
+            let twin = Sent {
+                payload: of_size(chance, sent.payload.len()),
+                ..sent.clone()
+            };
+            let (octets, headers) = twin.packet();
+            let mut tracked = both.core.as_ref().map(|connection| Tracked {
+                connection,
+                direction,
+                memory: &both.memory[direction as usize],
+                scratch: &mut self.scratch[0],
+                now,
+                limits,
+            });
+            let rule = of_status(31);
+            judge(&rule, &Octets(&octets), &headers, tracked.as_mut());
+        }
+        self.commit(chance, way, both, sent, linear, now, bounds, limits)?;
+        let late = both.held.take().filter(|_| way != Way::Pieces);
+        match late {
+            // On another processor, which has judged it by what was before.
+            Some(late) => self.commit(chance, way, both, &late, 0, now, bounds, limits),
+            None => Ok(()),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // as above
+    fn commit(
+        &mut self,
+        chance: &mut dyn Chance,
+        way: Way,
+        both: &mut Both,
+        sent: &Sent,
+        linear: usize,
+        now: u32,
+        bounds: Bounds,
+        limits: Limits,
+    ) -> Result<(), String> {
+        let (octets, headers) = sent.packet();
+        let direction = sent.direction;
         if let (Some(core), Some(naive)) = (&mut both.core, &mut both.naive) {
             let odd = Odd::new(&octets, linear);
             let whole = Octets(&octets);
@@ -506,7 +598,7 @@ impl Comparison {
                 fresh = Box::new(Scratch::new());
                 &mut fresh
             } else {
-                &mut self.scratch
+                &mut self.scratch[usize::from(way == Way::Shared && chance.one_in(4))]
             };
             let memory = &mut both.memory[direction as usize];
             // Twice, as at two hooks: the second time changes nothing.
@@ -566,13 +658,13 @@ impl Comparison {
             &passing,
             &mut [],
             &limits,
-            &mut self.scratch,
+            &mut self.scratch[0],
         );
         let mut tracked = Tracked {
             connection: &other,
             direction: Direction::Original,
             memory: &[],
-            scratch: &mut self.scratch,
+            scratch: &mut self.scratch[0],
             now,
             limits,
         };

@@ -2,7 +2,7 @@
 
 //! Writes the inputs that fuzzing begins with, and a dictionary of the rule language:
 //!
-//!     seeds DIR      DIR/packets/..., DIR/words/..., DIR/words.dict
+//!     seeds DIR      DIR/packets/..., DIR/exchanges/..., DIR/words/..., DIR/words.dict
 //!
 //! They are the vectors, the cases of tests/cases, packets of the captures where there are any, and
 //! what the property tests generate; the same for every run on the same captures.
@@ -17,6 +17,7 @@ use dnp3_core::{Headers, Rule};
 use dnp3_fuzz::input::Input;
 use dnp3_tests::cases::{self, Family, Path as Way};
 use dnp3_tests::generate::{self, Shape, Transport};
+use dnp3_tests::sequences::Dice;
 use dnp3_tests::{captures, vectors};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, TestRng, TestRunner};
@@ -25,6 +26,8 @@ use proptest::test_runner::{Config, TestRng, TestRunner};
 const GENERATED: usize = 150;
 /// Packets of the captures: each of another shape.
 const CAPTURED: usize = 300;
+/// Exchanges on a connection.
+const EXCHANGES: usize = 200;
 
 const TCP: Transport = Transport::PLAIN_TCP;
 const UDP: Transport = Transport::PLAIN_UDP;
@@ -40,11 +43,12 @@ fn main() -> ExitCode {
         let numbers = [
             write(&dir.join("packets"), &packets)?,
             write(&dir.join("words"), &words)?,
+            write(&dir.join("exchanges"), &exchanges())?,
         ];
         fs::write(dir.join("words.dict"), dictionary()).map_err(|error| error.to_string())?;
         println!(
-            "seeds: {} packets with rules, {} lines of words",
-            numbers[0], numbers[1]
+            "seeds: {} packets with rules, {} lines of words, {} exchanges",
+            numbers[0], numbers[1], numbers[2]
         );
         Ok(())
     });
@@ -64,6 +68,19 @@ fn write(dir: &Path, seeds: &Octets) -> Result<usize, String> {
         fs::write(dir.join(format!("seed-{number:04}")), octets).map_err(fail)?;
     }
     Ok(seeds.len())
+}
+
+/// Octets to choose exchanges by: any are as good as others, so that these are numbers.
+fn exchanges() -> Octets {
+    let mut dice = Dice(1);
+    (0..EXCHANGES)
+        .map(|number| {
+            let length = 100 << (number % 5);
+            let mut octets = vec![(number % 4) as u8];
+            octets.extend((0..length).map(|_| dice.octet()));
+            octets
+        })
+        .collect()
 }
 
 fn seeds() -> Result<(Octets, Octets), String> {

@@ -10,6 +10,7 @@ pub mod language;
 pub mod mutate;
 pub mod packets;
 pub mod received;
+pub mod streams;
 
 /// What a target does with an input.
 pub type Target = fn(&[u8]);
@@ -20,6 +21,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("agree", packets::judges_agree),
     ("laws", packets::laws_hold),
     ("receivers", received::receivers_are_bound),
+    ("track", streams::streams_are_followed),
     ("language", language::language),
     ("callbacks", callbacks::callbacks),
 ];
