@@ -14,8 +14,8 @@
 //! `DNP3_TESTS_TIMES=20` runs so many times as many.
 
 use dnp3_core::rule::{frames, option};
-use dnp3_core::track::{Commit, Direction};
-use dnp3_core::Rule;
+use dnp3_core::track::{self, Commit, Direction, Limits, Passing, Scratch, Tracked};
+use dnp3_core::{Octets, Rule, Verdict};
 use dnp3_tests::frames::frame;
 use dnp3_tests::generate;
 use dnp3_tests::sequences::Dice;
@@ -138,7 +138,7 @@ fn room_changes_nothing_but_what_lies_below_it() {
                     // It is taken for malformed, and nothing is ruled out.
                     let any = rule.frames == frames::ANY;
                     let has_status = rule.set & option::STATUS != 0;
-                    assert!(any || has_status || answers[0] == dnp3_core::Verdict::NoMatch);
+                    assert!(any || has_status || answers[0] == Verdict::NoMatch);
                 }
             } else {
                 same += 1;
@@ -509,6 +509,61 @@ fn two_packets_judged_by_the_same_state() {
             }
         }
     }
+}
+
+#[test]
+fn two_processors_judge_by_the_same_state() {
+    // Each in its own room: what one of them finds there is of a stream that has gone on since.
+    let (first, second) = (
+        data(0, &[REQUEST_LINK_STATUS, REQUEST_LINK_STATUS].concat()),
+        data(0, CARRIER_B),
+    );
+    let syn = Sent::new(Direction::Original, ISN, flag::SYN, &[]);
+    let answer = Sent {
+        acknowledgement: ISN.wrapping_add(1),
+        ..Sent::new(Direction::Reply, 7, flag::SYN | flag::ACK, &[])
+    };
+    let (octets, headers) = syn.packet();
+    let mut connection = track::Connection::begin(1, &Octets(&octets), &headers, OUTSIDE)
+        .expect("a SYN begins a connection");
+    let mut rooms = [(); 2].map(|()| Box::new(Scratch::new()));
+    let mut memory = vec![0; 2048];
+    let limits = Limits::default();
+    let mut commit = |connection: &mut track::Connection, sent: &Sent, room: &mut Scratch| {
+        let (octets, headers) = sent.packet();
+        let passing = Passing {
+            direction: sent.direction,
+            headers: &headers,
+            now: 0,
+            came_in: Some(sent.came_in),
+        };
+        // The other direction has no octets.
+        connection.commit(&Octets(&octets), &passing, &mut memory, &limits, room)
+    };
+    let followed = commit(&mut connection, &answer, &mut rooms[0]);
+    assert_eq!(followed, Commit::Followed);
+    let empty = vec![0; 2048];
+    for (sent, room) in [&first, &second].into_iter().zip(&mut rooms) {
+        let (octets, headers) = sent.packet();
+        let mut tracked = Tracked {
+            connection: &connection,
+            direction: Direction::Original,
+            memory: &empty,
+            scratch: room,
+            now: 0,
+            limits,
+        };
+        let verdict = track::judge(
+            &tracking(&Rule::default()),
+            &Octets(&octets),
+            &headers,
+            &mut tracked,
+        );
+        assert_eq!(verdict, Some(Verdict::Match));
+    }
+    assert_eq!(commit(&mut connection, &first, &mut rooms[0]), Commit::Pass);
+    let late = commit(&mut connection, &second, &mut rooms[1]);
+    assert_eq!(late, Commit::Overlap);
 }
 
 #[test]
