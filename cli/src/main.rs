@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The command `dnp3fw`: its arguments, files and exit status. What it does is in the library.
+
+#![forbid(unsafe_code)]
+
+mod args;
+
+use args::{Arguments, Command, Decode};
+use clap::{CommandFactory, Parser};
+use dnp3fw::decode::{Form, Shower};
+use dnp3fw::{exit, functions, Event, Input, Options, Progress};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // clap ends with status 2 where the arguments are wrong, and with 0 for --help.
+    let arguments = Arguments::parse();
+    let status = match arguments.command {
+        Command::Functions { json } => {
+            let mut output = io::stdout().lock();
+            written(match json {
+                true => functions::json(&mut output),
+                false => functions::text(&mut output),
+            })
+        }
+        Command::Decode(decode) => run_decode(&decode),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "dnp3fw", &mut text);
+            written(io::stdout().write_all(&text))
+        }
+        Command::Man { folder } => match man(&folder) {
+            Ok(()) => exit::OK,
+            Err(error) => refuse(&format!("{}: {error}", folder.display())),
+        },
+    };
+    ExitCode::from(status)
+}
+
+/// Says in a line why nothing is done.
+fn refuse(line: &str) -> u8 {
+    eprintln!("dnp3fw: {line}");
+    exit::USAGE
+}
+
+/// The status after writing. That nobody reads on is no error.
+fn written(result: io::Result<()>) -> u8 {
+    match result {
+        Ok(()) => exit::OK,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => exit::OK,
+        Err(error) => refuse(&format!("standard output: {error}")),
+    }
+}
+
+/// An input that is open.
+enum Source {
+    Octets(Vec<u8>),
+    Capture(File, u64),
+    Raw(File, u64),
+    StandardInput { raw: bool },
+}
+
+/// Opens all inputs before the first is read, so that a wrong name is said at once.
+fn open(decode: &Decode) -> Result<Vec<(String, Source)>, String> {
+    let mut sources = Vec::new();
+    let mut standard_input = 0;
+    for (path, raw) in decode
+        .files
+        .iter()
+        .map(|path| (path, false))
+        .chain(decode.raw.iter().map(|path| (path, true)))
+    {
+        if path.as_os_str() == "-" {
+            standard_input += 1;
+            sources.push(("standard input".into(), Source::StandardInput { raw }));
+            continue;
+        }
+        let name = path.display().to_string();
+        let file = File::open(path).map_err(|error| format!("{name}: {error}"))?;
+        let about = file
+            .metadata()
+            .map_err(|error| format!("{name}: {error}"))?;
+        if about.is_dir() {
+            return Err(format!("{name}: is a directory; a file is wanted"));
+        }
+        let length = about.len();
+        sources.push((
+            name,
+            match raw {
+                true => Source::Raw(file, length),
+                false => Source::Capture(file, length),
+            },
+        ));
+    }
+    if standard_input > 1 {
+        return Err("- is given more than once, and standard input can be read but once".into());
+    }
+    for octets in &decode.hex {
+        sources.push(("--hex".into(), Source::Octets(octets.0.clone())));
+    }
+    Ok(sources)
+}
+
+fn run_decode(decode: &Decode) -> u8 {
+    let sources = match open(decode) {
+        Ok(sources) => sources,
+        Err(line) => return refuse(&line),
+    };
+    let mut input = Input::new(Options {
+        ports: decode.ports.clone(),
+    });
+    let form = if decode.json { Form::Json } else { Form::Text };
+    let output = io::stdout();
+    let is_live = output.is_terminal();
+    let mut shower = Shower::new(output.lock(), form, is_live);
+    let mut is_damaged = false;
+    for (name, source) in sources {
+        shower.next_file();
+        let progress = match &source {
+            Source::Capture(_, length) | Source::Raw(_, length) => {
+                Progress::new(&name, Some(*length).filter(|length| *length != 0))
+            }
+            Source::StandardInput { .. } => Progress::new(&name, None),
+            Source::Octets(_) => Progress::none(),
+        };
+        let mut tell = |event: &Event<'_>| {
+            if let Event::Damage(line) | Event::Note(line) = event {
+                progress.aside(|| eprintln!("dnp3fw: {line}"));
+            }
+            shower.show(event)
+        };
+        let counts = match source {
+            Source::Octets(octets) => input.octets(&name, &octets, &mut tell),
+            Source::Capture(file, _) => input.capture(&name, file, &progress, &mut tell),
+            Source::Raw(file, _) => input.raw(&name, file, &progress, &mut tell),
+            Source::StandardInput { raw: false } => {
+                input.capture(&name, io::stdin().lock(), &progress, &mut tell)
+            }
+            Source::StandardInput { raw: true } => {
+                input.raw(&name, io::stdin().lock(), &progress, &mut tell)
+            }
+        };
+        is_damaged |= counts.damaged;
+        if counts.stopped {
+            break;
+        }
+    }
+    let has_found = shower.has_found();
+    match written(shower.finish()) {
+        exit::OK if is_damaged => exit::DAMAGED,
+        exit::OK if has_found => exit::FOUND,
+        status => status,
+    }
+}
+
+/// Writes the manual pages, one for the program and one for each command.
+fn man(folder: &Path) -> io::Result<()> {
+    let mut command = Arguments::command();
+    command.build();
+    let mut commands = vec![command.clone()];
+    commands.extend(
+        command
+            .get_subcommands()
+            .filter(|command| !command.is_hide_set() && command.get_name() != "help")
+            .cloned(),
+    );
+    for command in commands {
+        let name = command.get_display_name().unwrap_or("dnp3fw").to_owned();
+        let mut page = Vec::new();
+        clap_mangen::Man::new(command)
+            .title(name.as_str())
+            .section("8")
+            .render(&mut page)?;
+        fs::write(folder.join(format!("{name}.8")), page)?;
+    }
+    Ok(())
+}
