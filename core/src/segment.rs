@@ -5,7 +5,7 @@
 use crate::packet::{Headers, Packet};
 
 /// A TCP header without options.
-const HEADER: u32 = 20;
+pub(crate) const HEADER: u32 = 20;
 
 /// Where the fields of a TCP header stand.
 pub(crate) mod offset {

@@ -132,6 +132,8 @@ pub struct Connection {
     reply_isn: u32,
     /// Where its SYN went out.
     interface: u32,
+    /// A SYN with another initial sequence number, and when it came.
+    again: Option<(u32, u32)>,
     /// The streams, original and reply.
     pub streams: [Stream; 2],
 }
@@ -492,6 +494,7 @@ impl Connection {
             isn: sent.sequence,
             reply_isn: 0,
             interface,
+            again: None,
             streams: room.map(|room| Stream::starting(0, room)),
         })
     }
@@ -524,11 +527,14 @@ impl Connection {
     pub fn judge(&self, rule: &Rule, sent: &Sent, now: u32, bounds: &Bounds) -> Verdict {
         let (octets, headers) = sent.packet();
         let anatomy = naive::take_apart(&Octets(&octets), &headers);
-        if sent.fragment == Fragment::Later || !self.is_followed(now, bounds) {
+        let is_open =
+            self.state == State::Opening && !(sent.payload.is_empty() && !sent.has(flag::URG));
+        if sent.fragment == Fragment::Later || !(is_open || self.is_followed(now, bounds)) {
             return judge_alone(rule, &anatomy);
         }
         let (status, frames) = match sent.fragment {
-            // Choice: nothing can be ruled out of a fragment.
+            // Choice: nothing can be ruled out of a fragment, nor of payload before the SYN-ACK.
+            _ if is_open => (status::MALFORMED, rule.frames == reading::ANY),
             Fragment::First => (status::MALFORMED, rule.frames == reading::ANY),
             _ => self.streams[sent.direction as usize].judge(rule, sent, bounds.messages),
         };
@@ -547,7 +553,7 @@ impl Connection {
             return self.end(Commit::Ended);
         }
         if sent.has(flag::SYN) {
-            return self.shake(sent);
+            return self.shake(sent, now);
         }
         match self.state {
             State::Ended => Commit::Pass,
@@ -558,7 +564,12 @@ impl Connection {
             State::Followed | State::Aged => {
                 let grows_old = self.state == State::Followed && !self.is_followed(now, bounds);
                 let stream = &mut self.streams[sent.direction as usize];
-                match stream.commit(sent, now, bounds.messages) {
+                let commit = stream.commit(sent, now, bounds.messages);
+                let goes_on = matches!(commit, Commit::Pass | Commit::Crowded);
+                if goes_on && sent.direction == Direction::Original && !sent.payload.is_empty() {
+                    self.again = None;
+                }
+                match commit {
                     Commit::Ended => self.end(Commit::Ended),
                     Commit::Pass | Commit::Crowded if grows_old => {
                         self.state = State::Aged;
@@ -570,13 +581,35 @@ impl Connection {
         }
     }
 
-    fn shake(&mut self, sent: &Sent) -> Commit {
+    fn shake(&mut self, sent: &Sent, now: u32) -> Commit {
         let is_bare = sent.payload.is_empty() && !sent.has(flag::FIN | flag::RST | flag::URG);
         let is_ended = matches!(self.state, State::Void | State::Ended);
         match (sent.direction, sent.has(flag::ACK)) {
-            (Direction::Original, false) if sent.sequence != self.isn => self.end(Commit::Renewed),
+            // Choice: on a connection that may be in use it has to come twice, in two seconds, with no
+            // payload of its sender between.
+            (Direction::Original, false) if sent.sequence != self.isn => match self.again {
+                Some((before, since))
+                    if self.state == State::Followed && before == sent.sequence && since == now =>
+                {
+                    Commit::Doubted
+                }
+                Some((before, _)) if self.state == State::Followed && before != sent.sequence => {
+                    self.again = Some((sent.sequence, now));
+                    Commit::Doubted
+                }
+                None if self.state == State::Followed => {
+                    self.again = Some((sent.sequence, now));
+                    Commit::Doubted
+                }
+                _ => self.end(Commit::Renewed),
+            },
             (Direction::Original, false) if is_bare || is_ended => Commit::Pass,
-            (Direction::Reply, true) if sent.came_in != self.interface => Commit::Strayed,
+            (Direction::Reply, true)
+                if sent.came_in != self.interface
+                    && matches!(self.state, State::Opening | State::Followed) =>
+            {
+                Commit::Strayed
+            }
             (Direction::Reply, true) if is_bare && self.state == State::Opening => {
                 if sent.acknowledgement != self.isn.wrapping_add(1) {
                     return Commit::Pass;

@@ -592,6 +592,7 @@ impl Comparison {
                 headers: &headers,
                 now,
                 came_in: Some(sent.came_in),
+                goes_out: OUTSIDE,
             };
             let mut fresh;
             let scratch = if way == Way::Fresh {
@@ -652,6 +653,7 @@ impl Comparison {
             headers: &its,
             now,
             came_in: Some(OUTSIDE),
+            goes_out: OUTSIDE,
         };
         other.commit(
             &Octets(&octets),

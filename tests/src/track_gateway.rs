@@ -126,6 +126,8 @@ pub struct Counts {
     pub renewed: u64,
     /// SYN-ACKs from the wrong side.
     pub strayed: u64,
+    /// SYNs with another initial sequence number that were not believed.
+    pub doubted: u64,
     /// Messages without room.
     pub crowded: u64,
 }
@@ -279,6 +281,7 @@ impl<'p> Gateway<'p> {
             headers: &headers,
             now: self.now,
             came_in: Some(sent.came_in),
+            goes_out: if entry.flipped { INSIDE } else { OUTSIDE },
         };
         let commit = connection.commit(
             &packet,
@@ -306,6 +309,7 @@ impl<'p> Gateway<'p> {
             Commit::Ahead => counts.late_ahead += 1,
             Commit::Overlap => counts.overlaps += 1,
             Commit::Strayed => counts.strayed += 1,
+            Commit::Doubted => counts.doubted += 1,
             Commit::Renewed => {
                 counts.renewed += 1;
                 entry.alive = false;
@@ -329,7 +333,10 @@ pub fn goes_on(commit: Option<Commit>) -> bool {
         Some(
             Commit::Pass | Commit::Followed | Commit::Crowded | Commit::Ended | Commit::Voided,
         ) => true,
-        Some(Commit::Ahead | Commit::Overlap | Commit::Renewed | Commit::Strayed) | None => false,
+        Some(
+            Commit::Ahead | Commit::Overlap | Commit::Renewed | Commit::Strayed | Commit::Doubted,
+        )
+        | None => false,
     }
 }
 

@@ -430,6 +430,7 @@ impl Followed {
             headers: &answer.headers,
             now: 0,
             came_in: Some(0),
+            goes_out: 0,
         };
         let packet = Octets(&answer.octets);
         let commit =

@@ -536,6 +536,7 @@ fn two_processors_judge_by_the_same_state() {
             headers: &headers,
             now: 0,
             came_in: Some(sent.came_in),
+            goes_out: OUTSIDE,
         };
         // The other direction has no octets.
         connection.commit(&Octets(&octets), &passing, &mut memory, &limits, room)

@@ -21,7 +21,7 @@ mod stream;
 use crate::judge::Judgement;
 use crate::packet::{Fragment, Headers, Packet, Verdict};
 use crate::rule::Rule;
-use crate::segment::{flag, Segment};
+use crate::segment::{self, flag, Segment};
 use stream::{Advanced, Passed, Stream};
 
 pub use message::MAX_MESSAGES;
@@ -31,6 +31,12 @@ pub use stream::Scratch;
 /// 2,048 octets, some 2,400 in frames, may come again whole when its acknowledgement was lost behind the
 /// gateway.
 pub const KEPT_AT_LEAST: u32 = 4096;
+
+/// Octets of options that a TCP header has at most.
+const MAX_OPTIONS: usize = 40;
+/// The options of one octet.
+const END: u8 = 0;
+const NO_OPERATION: u8 = 1;
 
 /// The direction of a packet, as the connection's first packet had it.
 #[repr(u8)]
@@ -104,6 +110,9 @@ pub struct Connection {
     reply_sequence: u32,
     /// Where the SYN went out: no SYN-ACK is believed that comes in elsewhere.
     interface: u32,
+    /// A SYN with another initial sequence number, and when it came: believed when it comes again and
+    /// the connection was not used meanwhile.
+    again: Option<(u32, u32)>,
     state: State,
     streams: [Stream; 2],
 }
@@ -135,6 +144,9 @@ pub enum Commit {
     /// To be dropped: a SYN-ACK that came in where the SYN did not go out, so that somebody else
     /// sent it.
     Strayed,
+    /// To be dropped: a SYN with another initial sequence number, on a connection that may be in use.
+    /// Anybody can send one; a sender that has begun anew sends it again.
+    Doubted,
 }
 
 /// A packet that is committed, beside its octets.
@@ -149,6 +161,8 @@ pub struct Passing<'a> {
     /// Where it came in, by the interface's number; 0 for this host. `None` where that does not
     /// matter.
     pub came_in: Option<u32>,
+    /// Where it goes out, in the same way.
+    pub goes_out: u32,
 }
 
 /// A connection that a packet belongs to, to judge by.
@@ -178,14 +192,18 @@ pub fn judge(
     tracked: &mut Tracked<'_>,
 ) -> Option<Verdict> {
     let connection = tracked.connection;
-    if headers.fragment == Fragment::Later || !connection.is_followed(tracked.now, &tracked.limits)
-    {
+    // It may be followed by the time that the next rule asks: what this one says of payload has to
+    // hold for it as well.
+    let opens = connection.state == State::Opening;
+    let followed = connection.is_followed(tracked.now, &tracked.limits);
+    if headers.fragment == Fragment::Later || !(opens || followed) {
         return None;
     }
     if !tracked.scratch.read(packet, headers) {
         return Some(Verdict::HotDrop);
     }
-    if headers.fragment == Fragment::First {
+    let may_be_payload = !tracked.scratch.is_empty();
+    if headers.fragment == Fragment::First || opens && may_be_payload {
         return Some(Verdict::of(Judgement::beyond(rule).matches(rule)));
     }
     Some(stream::judge(rule, packet, tracked))
@@ -261,7 +279,8 @@ impl Connection {
             return self.end(Commit::Ended);
         };
         if segment.has(flag::SYN) {
-            return self.shake(&segment, passing);
+            let is_plain = has_plain_options(packet, passing.headers, &segment);
+            return self.shake(&segment, is_plain, passing);
         }
         match self.state {
             State::Opening if segment.length() == 0 && !segment.has(flag::URG) => {
@@ -289,6 +308,9 @@ impl Connection {
             Advanced::Overlap => return Commit::Overlap,
             Advanced::Lost => return self.end(Commit::Ended),
         };
+        if passing.direction == Direction::Original && segment.length() != 0 {
+            self.again = None;
+        }
         if segment.has(flag::ACK) {
             self.stream_mut(passing.direction.other())
                 .acknowledge(segment.acknowledgement);
@@ -300,20 +322,39 @@ impl Connection {
         commit
     }
 
+    /// Takes a SYN with another initial sequence number.
+    fn renew(&mut self, sequence: u32, now: u32) -> Commit {
+        let has_waited = |(before, since): (u32, u32)| before == sequence && since != now;
+        if self.state != State::Followed || self.again.is_some_and(has_waited) {
+            return self.end(Commit::Renewed);
+        }
+        if self.again.is_none_or(|(before, _)| before != sequence) {
+            self.again = Some((sequence, now));
+        }
+        Commit::Doubted
+    }
+
     /// Takes a SYN or SYN-ACK.
-    fn shake(&mut self, segment: &Segment, passing: &Passing<'_>) -> Commit {
+    fn shake(&mut self, segment: &Segment, is_plain: bool, passing: &Passing<'_>) -> Commit {
         let is_bare = segment.length() == 0 && !segment.has(flag::FIN | flag::RST | flag::URG);
+        let is_open = matches!(self.state, State::Opening | State::Followed);
         match (passing.direction, segment.has(flag::ACK)) {
             (Direction::Original, false) if segment.sequence != self.sequence => {
-                self.end(Commit::Renewed)
+                self.renew(segment.sequence, passing.now)
             }
-            (Direction::Original, false) if is_bare => Commit::Pass,
+            (Direction::Original, false) if is_bare => {
+                // It may take another way than the first.
+                if self.state == State::Opening {
+                    self.interface = passing.goes_out;
+                }
+                Commit::Pass
+            }
             (Direction::Reply, true)
-                if passing.came_in.is_some_and(|from| from != self.interface) =>
+                if is_open && passing.came_in.is_some_and(|from| from != self.interface) =>
             {
                 Commit::Strayed
             }
-            (Direction::Reply, true) if self.state == State::Opening && is_bare => {
+            (Direction::Reply, true) if self.state == State::Opening && is_bare && is_plain => {
                 if segment.acknowledgement != self.sequence.wrapping_add(1) {
                     return Commit::Pass;
                 }
@@ -366,6 +407,40 @@ impl Connection {
     fn of(&self, direction: Direction) -> u64 {
         self.id.wrapping_mul(2).wrapping_add(direction as u64)
     }
+}
+
+/// Options of a SYN-ACK that leave the octets of a stream where they stand and what they are: end, no
+/// operation, MSS, window scale, SACK and its permission, timestamps, MD5, user timeout, TCP-AO, fast
+/// open. Others do not, or are not known: with MPTCP (30) octets have other numbers than TCP's, with
+/// TCP-ENO (69) they are encrypted.
+const PLAIN_OPTIONS: [u8; 11] = [0, 1, 2, 3, 4, 5, 8, 19, 28, 29, 34];
+
+/// Whether a segment's options are among [`PLAIN_OPTIONS`].
+fn has_plain_options(packet: &dyn Packet, headers: &Headers, segment: &Segment) -> bool {
+    let mut options = [0u8; MAX_OPTIONS];
+    let from = headers.transport.saturating_add(segment::HEADER);
+    let length = usize::try_from(segment.from.saturating_sub(from)).unwrap_or(MAX_OPTIONS);
+    let Some(mut rest) = options.get_mut(..length) else {
+        return false;
+    };
+    if !packet.copy(from, rest) {
+        return false;
+    }
+    while let Some(kind) = rest.first().copied() {
+        let length = match kind {
+            END => return true,
+            NO_OPERATION => 1,
+            _ => rest.get(1).copied().unwrap_or(0).max(2),
+        };
+        if !PLAIN_OPTIONS.contains(&kind) {
+            return false;
+        }
+        rest = match rest.get_mut(usize::from(length)..) {
+            Some(rest) => rest,
+            None => return false,
+        };
+    }
+    true
 }
 
 /// The segment of a packet that is not a fragment.
@@ -446,6 +521,7 @@ mod tests {
                 headers: &sent.headers,
                 now: self.now,
                 came_in: Some(came_in),
+                goes_out: 2,
             };
             let memory = &mut self.memory[direction as usize];
             self.connection.commit(
@@ -653,6 +729,7 @@ mod tests {
                 headers: &head.headers,
                 now: world.now,
                 came_in: None,
+                goes_out: 2,
             };
             let commit = world.connection.commit(
                 &Octets(&head.octets),
@@ -703,6 +780,24 @@ mod tests {
         assert_eq!(world.commit(Direction::Original, &syn, 0), Commit::Pass);
         assert!(world.connection.is_followed(world.now, &limits));
         let other = sent(ISN.wrapping_add(9), 0, flag::SYN, &[]);
+        // Anybody may send one; who has begun anew sends it again.
+        assert_eq!(
+            world.commit(Direction::Original, &other, 0),
+            Commit::Doubted
+        );
+        assert!(world.connection.is_followed(world.now, &limits));
+        assert_eq!(
+            world.commit(Direction::Original, &other, 0),
+            Commit::Doubted
+        );
+        let read = data(0, &READ);
+        assert_eq!(world.commit(Direction::Original, &read, 0), Commit::Pass);
+        world.now += 1;
+        assert_eq!(
+            world.commit(Direction::Original, &other, 0),
+            Commit::Doubted
+        );
+        world.now += 1;
         assert_eq!(
             world.commit(Direction::Original, &other, 0),
             Commit::Renewed
@@ -712,5 +807,63 @@ mod tests {
         let other = answer(REPLY_ISN + 1, ISN.wrapping_add(1));
         assert_eq!(world.commit(Direction::Reply, &other, 2), Commit::Voided);
         assert!(world.connection.is_over());
+    }
+
+    #[test]
+    fn octets_that_tcp_alone_does_not_place_are_not_followed() {
+        let plain: &[&[u8]] = &[
+            &[],
+            &[
+                2, 4, 5, 0xB4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7,
+            ],
+            &[1, 1, 1, 0],
+            // What stands behind the end is none.
+            &[0, 30, 4, 0],
+        ];
+        let others: &[&[u8]] = &[
+            &[30, 4, 0, 0], // MPTCP
+            &[1, 1, 1, 1, 30, 4, 0, 0],
+            &[69, 2, 1, 1], // TCP-ENO
+            &[2, 0, 30, 4], // no length
+            &[1, 1, 1, 2],  // cut off
+            &[2, 9, 1, 1],
+        ];
+        for (options, is_followed) in plain
+            .iter()
+            .map(|options| (options, true))
+            .chain(others.iter().map(|options| (options, false)))
+        {
+            let syn = sent(ISN, 0, flag::SYN, &[]);
+            let mut world = World::followed();
+            world.connection = Connection::begin(1, &Octets(&syn.octets), &syn.headers, 2).unwrap();
+            let flags = flag::SYN | flag::ACK;
+            let mut answer = sent(REPLY_ISN, ISN.wrapping_add(1), flags, options);
+            answer.octets[12] = (5 + options.len() as u8 / 4) << 4;
+            let wanted = if is_followed {
+                Commit::Followed
+            } else {
+                Commit::Voided
+            };
+            assert_eq!(
+                world.commit(Direction::Reply, &answer, 2),
+                wanted,
+                "{options:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn before_the_answer_nothing_is_ruled_out_of_payload() {
+        let syn = sent(ISN, 0, flag::SYN, &[]);
+        let mut world = World::followed();
+        world.connection = Connection::begin(1, &Octets(&syn.octets), &syn.headers, 2).unwrap();
+        let read = data(0, &READ);
+        assert!(!world.matches(&only(1), &read));
+        let mut any = only(13);
+        any.set |= option::FRAMES;
+        any.frames = crate::rule::frames::ANY;
+        assert!(world.matches(&any, &read));
+        assert_eq!(world.status_of(&read), status::MALFORMED);
+        assert_eq!(world.status_of(&data(0, &[])), status::NONE);
     }
 }

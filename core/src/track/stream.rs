@@ -133,6 +133,11 @@ impl Scratch {
         };
     }
 
+    /// Whether the segment that was read has neither payload nor URG.
+    pub(super) fn is_empty(&self) -> bool {
+        self.segment.length() == 0 && !self.segment.has(flag::URG)
+    }
+
     /// Whether this is what a segment of a stream came to, if the octets are the same.
     fn holds(&self, stream: &Stream, segment: &Segment, of: u64) -> bool {
         self.length != 0
