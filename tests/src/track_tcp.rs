@@ -82,6 +82,8 @@ struct Connection {
     own: u32,
     /// The other's initial sequence number.
     isn: u32,
+    /// Whether more came than a SYN.
+    established: bool,
     next: u32,
     /// What waits: octets by how far they are behind `next`'s first value, and where their segment began.
     waiting: BTreeMap<i64, (u8, i64)>,
@@ -129,8 +131,9 @@ impl Endpoint {
         let is_syn = sent.flags & (flag::SYN | flag::ACK | flag::RST) == flag::SYN;
         if is_syn {
             match &self.connection {
-                Some(one) if one.isn == sent.sequence && one.delivered == 0 => {
-                    // Said again.
+                Some(one) if one.isn == sent.sequence && !one.established => {
+                    // Said again. Behind the first segment that follows a SYN, of which octets may
+                    // wait, no TCP answers so any more.
                     return Taken {
                         answer: Some(one.answer(flag::SYN)),
                         ..Taken::default()
@@ -147,6 +150,7 @@ impl Endpoint {
             let mut one = Connection::new(sent.sequence, isn.wrapping_add(1));
             let first = sent.sequence.wrapping_add(1);
             let octets = one.take(self.kind, first, sent);
+            one.established = !sent.payload.is_empty();
             let answer = Some(one.answer(flag::SYN));
             self.connection = Some(one);
             return Taken {
@@ -168,6 +172,7 @@ impl Endpoint {
         if sent.flags & flag::SYN != 0 {
             return Taken::default();
         }
+        one.established = true;
         Taken {
             began: false,
             octets: one.take(self.kind, sent.sequence, sent),
@@ -181,6 +186,7 @@ impl Connection {
         Connection {
             own,
             isn,
+            established: false,
             next: isn.wrapping_add(1),
             waiting: BTreeMap::new(),
             delivered: 0,
@@ -332,5 +338,13 @@ mod tests {
         assert_eq!((answer.sequence, answer.acknowledgement), (71, 13));
         data.flags = flag::SYN | flag::ACK;
         assert!(endpoint.take(&data, 0).octets.is_empty());
+        // A SYN again: before anything else came it is answered as it was; later it ends what there is.
+        let syn = Sent::new(Direction::Original, 9, flag::SYN, &[]);
+        assert!(endpoint.take(&syn, 80).began);
+        let again = endpoint.take(&syn, 90);
+        assert!(!again.began);
+        assert_eq!(again.answer.map(|answer| answer.sequence), Some(80));
+        take(&mut endpoint, 12, flag::ACK, b"z");
+        assert!(endpoint.take(&syn, 90).began);
     }
 }
