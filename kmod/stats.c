@@ -5,7 +5,6 @@
  */
 #include <linux/build_bug.h>
 #include <linux/module.h>
-#include <linux/version.h>
 #include <linux/netfilter/xt_dnp3.h>
 #include <net/genetlink.h>
 
@@ -55,10 +54,6 @@ static struct genl_family stats_family __ro_after_init = {
 	.netnsok	= true,
 	.small_ops	= stats_ops,
 	.n_small_ops	= ARRAY_SIZE(stats_ops),
-/* Before, all commands were lenient. */
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 1, 0)
-	.resv_start_op	= XT_DNP3_CMD_STATS_GET,
-#endif
 };
 
 int xt_dnp3_stats_init(void)

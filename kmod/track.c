@@ -11,16 +11,16 @@
  * looks. It goes when the conntrack entry dies, when the last tracking rule of the
  * network namespace goes, or with that.
  *
- * Lookups are under RCU. The connection's lock holds its state and its memory;
- * table_lock holds the table. Both are taken with bottom halves off, table_lock
- * first.
+ * Each network namespace has a table of its own. Lookups are under RCU; the
+ * namespace's lock is for changes of the table, the connection's for its state and
+ * its memory. Both are taken with bottom halves off, the namespace's first.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/build_bug.h>
 #include <linux/hash.h>
-#include <linux/hashtable.h>
 #include <linux/jump_label.h>
+#include <linux/local_lock.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/mutex.h>
@@ -36,7 +36,8 @@
 #include <linux/netfilter_bridge.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/netfilter_ipv6.h>
-#include <net/flow.h>
+#include <net/flow.h>	/* LOOPBACK_IFINDEX */
+#include <net/l3mdev.h>
 #include <net/net_namespace.h>
 #include <net/netns/generic.h>
 
@@ -53,9 +54,10 @@ AT(28, now);
 AT(32, frame_age);
 AT(36, messages);
 AT(40, came_in);
-AT(44, direction);
+AT(44, goes_out);
+AT(48, direction);
 #undef AT
-static_assert(sizeof(struct xt_dnp3_tracked) == 48);
+static_assert(sizeof(struct xt_dnp3_tracked) == 56);
 
 #if IS_ENABLED(CONFIG_NF_CONNTRACK)
 #include <net/netfilter/nf_conntrack.h>
@@ -78,6 +80,11 @@ module_param(track_octets, uint, 0644);
 MODULE_PARM_DESC(track_octets,
 		 "octets kept of a direction of a connection, at most (default 65536)");
 
+static unsigned long track_memory __read_mostly = 64UL << 20;
+module_param(track_memory, ulong, 0644);
+MODULE_PARM_DESC(track_memory,
+		 "octets of memory, of all connections, beyond what each keeps at rest, at most (default 64 MiB)");
+
 static unsigned int track_frame_age __read_mostly = 15;
 module_param(track_frame_age, uint, 0644);
 MODULE_PARM_DESC(track_frame_age,
@@ -93,19 +100,24 @@ MODULE_PARM_DESC(track_symmetric,
  * less than 4 KiB.
  */
 #define FIRST_SIZE	1632U
-/* Seconds without a packet after which a connection is at rest. */
+/* Seconds without a packet after which a connection is at rest: acknowledged, or not. */
 #define REST		60
+#define REST_UNACKED	300
+/* Seconds for which a SYN may wait for its answer where others want its place. */
+#define OPENING		3
+/* Buckets that are searched for such a one. */
+#define OPENING_BUCKETS	16
 /* Seconds in which conntrack has confirmed an entry, if it ever does. */
 #define CONFIRMED_IN	5
 #define GC_INTERVAL	HZ
 
 /**
  * struct dnp3_conn - a connection
- * @node: in the table; under table_lock, read under RCU
+ * @node: in the table; under the namespace's lock, read under RCU
  * @ct: its conntrack entry; a reference is held until @dead
- * @net: of @ct; not to be followed: it may be gone
  * @lock: for all that is below
- * @last: when a packet was committed last, in seconds
+ * @last: when a packet was committed last, in seconds; also read without @lock
+ * @opening: no SYN-ACK has come; also read without @lock
  * @dead: not in the table any more
  * @memory: the octets kept of each direction; NULL where there are none
  * @size: octets in each
@@ -115,9 +127,9 @@ MODULE_PARM_DESC(track_symmetric,
 struct dnp3_conn {
 	struct hlist_node node;
 	struct nf_conn *ct;
-	struct net *net;
 	spinlock_t lock;
 	u32 last;
+	bool opening;
 	bool dead;
 	u8 *memory[IP_CT_DIR_MAX];
 	u32 size[IP_CT_DIR_MAX];
@@ -130,20 +142,26 @@ struct dnp3_conn {
  * struct dnp3_net - what a network namespace has
  * @rules: tracking rules; under net_mutex
  * @exiting: rules that go from here on have nothing to undo
- * @connections: in the table
+ * @lock: for changes of @table
+ * @table: its connections, from the first tracking rule on; read under RCU
+ * @connections: in @table, or about to be
+ * @opening: those of them whose SYN-ACK has not come
+ * @gc: removes what is over, as long as there are any
  * @counters: enum xt_dnp3_stats
  */
 struct dnp3_net {
 	unsigned int rules;
 	bool exiting;
+	spinlock_t lock;
+	struct hlist_head *table;
 	atomic_t connections;
+	atomic_t opening;
+	struct delayed_work gc;
 	atomic64_t counters[__XT_DNP3_STATS_MAX];
 };
 
 #define TABLE_BITS	12
-static DEFINE_HASHTABLE(table, TABLE_BITS);
-static DEFINE_SPINLOCK(table_lock);
-static atomic_t in_table = ATOMIC_INIT(0);
+#define TABLE_SIZE	(1U << TABLE_BITS)
 
 /*
  * Conntrack entries whose SYN a tracking rule has matched, until that survives or
@@ -151,7 +169,9 @@ static atomic_t in_table = ATOMIC_INIT(0);
  * sender tries again.
  */
 #define MATCHED_BITS	10
-static unsigned long matched[1 << MATCHED_BITS];
+static u64 matched[1 << MATCHED_BITS];
+
+static atomic_long_t octets_held = ATOMIC_LONG_INIT(0);
 
 static DEFINE_MUTEX(net_mutex);
 static unsigned int dnp3_net_id __read_mostly;
@@ -161,14 +181,18 @@ static struct kmem_cache *conn_cache __read_mostly;
 static struct kmem_cache *first_cache __read_mostly;
 static atomic64_t last_id = ATOMIC64_INIT(0);
 
+/*
+ * Bottom halves that are off hold the CPU, and with it its scratch; but on a real-time
+ * kernel, where they may not, a lock does.
+ */
 struct dnp3_scratch {
 	u64 room[XT_DNP3_SCRATCH_SIZE / 8];
+#ifdef local_lock_nested_bh
+	local_lock_t bh_lock;
+#endif
 };
 
 static struct dnp3_scratch __percpu *scratch;
-
-static void gc(struct work_struct *work);
-static DECLARE_DELAYED_WORK(gc_work, gc);
 
 static u32 seconds(void)
 {
@@ -180,9 +204,9 @@ static struct dnp3_net *dnp3_pernet(struct net *net)
 	return net_generic(net, dnp3_net_id);
 }
 
-static void count(struct net *net, enum xt_dnp3_stats counter)
+static void count(struct dnp3_net *dn, enum xt_dnp3_stats counter)
 {
-	atomic64_inc(&dnp3_pernet(net)->counters[counter]);
+	atomic64_inc(&dn->counters[counter]);
 }
 
 u64 xt_dnp3_track_stat(struct net *net, enum xt_dnp3_stats which)
@@ -198,31 +222,41 @@ u64 xt_dnp3_track_stat(struct net *net, enum xt_dnp3_stats which)
 
 static void octets_free(u8 *octets, u32 size)
 {
-	if (size == FIRST_SIZE)
+	if (!octets)
+		return;
+	if (size == FIRST_SIZE) {
 		kmem_cache_free(first_cache, octets);
-	else
+	} else {
 		kfree(octets);
+		atomic_long_sub(size, &octets_held);
+	}
 }
 
-static u8 *octets_alloc(u32 size, gfp_t flags)
+static u8 *octets_alloc(u32 size)
 {
-	flags |= __GFP_NOWARN;
+	u8 *octets;
+
 	if (size == FIRST_SIZE)
-		return kmem_cache_alloc(first_cache, flags);
-	return kmalloc(size, flags);
+		return kmem_cache_alloc(first_cache, GFP_ATOMIC | __GFP_NOWARN);
+	if (atomic_long_add_return(size, &octets_held) > READ_ONCE(track_memory))
+		octets = NULL;
+	else
+		octets = kmalloc(size, GFP_ATOMIC | __GFP_NOWARN);
+	if (!octets)
+		atomic_long_sub(size, &octets_held);
+	return octets;
 }
 
 /* The caller holds conn->lock. False when there was no memory. */
 static bool resize(struct dnp3_conn *conn, u8 direction, u32 size)
 {
-	u8 *octets = octets_alloc(size, GFP_ATOMIC);
+	u8 *octets = octets_alloc(size);
 
 	if (!octets)
 		return false;
 	xt_dnp3_core_move(conn->connection, direction, conn->memory[direction],
 			  conn->size[direction], octets, size);
-	if (conn->memory[direction])
-		octets_free(conn->memory[direction], conn->size[direction]);
+	octets_free(conn->memory[direction], conn->size[direction]);
 	conn->memory[direction] = octets;
 	conn->size[direction] = size;
 	return true;
@@ -233,7 +267,7 @@ static bool resize(struct dnp3_conn *conn, u8 direction, u32 size)
  * memory. Where there is none the oldest octets give way: a packet that repeats
  * those is then refused.
  */
-static void grow(struct net *net, struct dnp3_conn *conn, u8 direction, u32 more)
+static void grow(struct dnp3_net *dn, struct dnp3_conn *conn, u8 direction, u32 more)
 {
 	u32 most = clamp(READ_ONCE(track_octets), FIRST_SIZE, 1U << 20);
 	u32 wanted = xt_dnp3_core_wanted(conn->connection, direction, more);
@@ -244,25 +278,28 @@ static void grow(struct net *net, struct dnp3_conn *conn, u8 direction, u32 more
 	if (wanted > size)
 		size = roundup_pow_of_two(min(wanted, most));
 	size = min(size, most);
-	if (size > conn->size[direction] && !resize(conn, direction, size))
-		count(net, XT_DNP3_STATS_NO_MEMORY);
+	if (size > conn->size[direction] && !resize(conn, direction, size)) {
+		count(dn, XT_DNP3_STATS_NO_MEMORY);
+		if (!conn->size[direction])
+			resize(conn, direction, FIRST_SIZE);
+	}
 	if (conn->size[direction] < wanted)
-		count(net, XT_DNP3_STATS_SHORT);
+		count(dn, XT_DNP3_STATS_SHORT);
 }
 
 /* The table. */
 
-static struct hlist_head *bucket(const struct nf_conn *ct)
+static struct hlist_head *bucket(const struct dnp3_net *dn, const struct nf_conn *ct)
 {
-	return &table[hash_ptr(ct, TABLE_BITS)];
+	return &dn->table[hash_ptr(ct, TABLE_BITS)];
 }
 
-/* Under RCU or table_lock. */
-static struct dnp3_conn *find(const struct nf_conn *ct)
+/* Under RCU or the namespace's lock. */
+static struct dnp3_conn *find(const struct dnp3_net *dn, const struct nf_conn *ct)
 {
 	struct dnp3_conn *conn;
 
-	hlist_for_each_entry_rcu(conn, bucket(ct), node, lockdep_is_held(&table_lock))
+	hlist_for_each_entry_rcu(conn, bucket(dn, ct), node, lockdep_is_held(&dn->lock))
 		if (conn->ct == ct)
 			return conn;
 	return NULL;
@@ -274,23 +311,28 @@ static void conn_free(struct rcu_head *rcu)
 	int direction;
 
 	for (direction = 0; direction < IP_CT_DIR_MAX; direction++)
-		if (conn->memory[direction])
-			octets_free(conn->memory[direction], conn->size[direction]);
+		octets_free(conn->memory[direction], conn->size[direction]);
 	kmem_cache_free(conn_cache, conn);
 }
 
-/* The caller holds table_lock, and has read in @net that the namespace is there. */
-static void conn_remove(struct dnp3_conn *conn)
+/* The caller holds the namespace's lock. */
+static void conn_remove(struct dnp3_net *dn, struct dnp3_conn *conn)
 {
 	hlist_del_rcu(&conn->node);
 	spin_lock(&conn->lock);
 	conn->dead = true;
+	if (conn->opening)
+		atomic_dec(&dn->opening);
 	spin_unlock(&conn->lock);
-	/* The reference keeps the namespace's pernet memory as well. */
-	atomic_dec(&dnp3_pernet(conn->net)->connections);
-	atomic_dec(&in_table);
+	atomic_dec(&dn->connections);
 	nf_ct_put(conn->ct);
 	call_rcu(&conn->rcu, conn_free);
+}
+
+/* Seconds since the last packet; one may have come after @now was read. */
+static s32 idle(const struct dnp3_conn *conn, u32 now)
+{
+	return (s32)(now - READ_ONCE(conn->last));
 }
 
 /* Whether conntrack knows the entry no more, or never will. */
@@ -301,7 +343,7 @@ static bool is_over(const struct dnp3_conn *conn, u32 now)
 	if (nf_ct_is_dying(ct))
 		return true;
 	if (!nf_ct_is_confirmed(ct))
-		return now - conn->last > CONFIRMED_IN;
+		return idle(conn, now) > CONFIRMED_IN;
 	if (!nf_ct_should_gc(ct))
 		return false;
 	/* Over for conntrack as well, so that no packet can come that still has it. */
@@ -309,80 +351,113 @@ static bool is_over(const struct dnp3_conn *conn, u32 now)
 	return true;
 }
 
-/* Have a connection that is at rest keep no more than it must. */
+/* Have a connection that is at rest, or not followed any more, keep no more than it must. */
 static void shrink(struct dnp3_conn *conn, u32 now)
 {
 	u8 direction;
 
 	spin_lock(&conn->lock);
-	for (direction = 0; direction < IP_CT_DIR_MAX; direction++)
-		if (now - conn->last > REST && conn->size[direction] > FIRST_SIZE &&
-		    !xt_dnp3_core_unacknowledged(conn->connection, direction))
+	for (direction = 0; direction < IP_CT_DIR_MAX; direction++) {
+		if (xt_dnp3_core_needs_no_octets(conn->connection)) {
+			octets_free(conn->memory[direction], conn->size[direction]);
+			conn->memory[direction] = NULL;
+			conn->size[direction] = 0;
+		} else if (conn->size[direction] > FIRST_SIZE && idle(conn, now) > REST &&
+			   (!xt_dnp3_core_unacknowledged(conn->connection, direction) ||
+			    idle(conn, now) > REST_UNACKED)) {
 			resize(conn, direction, FIRST_SIZE);
+		}
+	}
 	spin_unlock(&conn->lock);
 }
 
-/* Remove what is over, or all of @net. */
-static void sweep(const struct net *net)
+/* Remove what is over, or everything. */
+static void sweep(struct dnp3_net *dn, bool all)
 {
 	struct dnp3_conn *conn;
 	struct hlist_node *next;
 	u32 now = seconds();
 	unsigned int i;
 
-	for (i = 0; i < HASH_SIZE(table); i++) {
-		if (!hlist_empty(&table[i])) {
-			spin_lock_bh(&table_lock);
-			hlist_for_each_entry_safe(conn, next, &table[i], node) {
-				if (net ? conn->net == net : is_over(conn, now))
-					conn_remove(conn);
-				else if (!net)
+	for (i = 0; dn->table && i < TABLE_SIZE; i++) {
+		if (!hlist_empty(&dn->table[i])) {
+			spin_lock_bh(&dn->lock);
+			hlist_for_each_entry_safe(conn, next, &dn->table[i], node) {
+				if (all || is_over(conn, now))
+					conn_remove(dn, conn);
+				else
 					shrink(conn, now);
 			}
-			spin_unlock_bh(&table_lock);
+			spin_unlock_bh(&dn->lock);
 		}
 		cond_resched();
 	}
 }
 
-static void gc(struct work_struct *work)
+static void dnp3_gc(struct work_struct *work)
 {
-	sweep(NULL);
-	if (atomic_read(&in_table))
-		queue_delayed_work(system_power_efficient_wq, &gc_work, GC_INTERVAL);
+	struct dnp3_net *dn = container_of(to_delayed_work(work), struct dnp3_net, gc);
+
+	sweep(dn, false);
+	if (atomic_read(&dn->connections))
+		queue_delayed_work(system_power_efficient_wq, &dn->gc, GC_INTERVAL);
+}
+
+/*
+ * Make room where SYNs take it: one that has waited for its answer gives way. A sender
+ * that is still there tries again.
+ */
+static bool evict(struct dnp3_net *dn, const struct nf_conn *ct)
+{
+	unsigned int i, first = hash_ptr(ct, TABLE_BITS);
+	struct dnp3_conn *conn;
+	u32 now = seconds();
+	bool evicted = false;
+
+	spin_lock_bh(&dn->lock);
+	for (i = 0; i < OPENING_BUCKETS && !evicted; i++) {
+		hlist_for_each_entry(conn, &dn->table[(first + i) % TABLE_SIZE], node) {
+			if (READ_ONCE(conn->opening) && idle(conn, now) > OPENING) {
+				conn_remove(dn, conn);
+				evicted = true;
+				break;
+			}
+		}
+	}
+	spin_unlock_bh(&dn->lock);
+	return evicted;
 }
 
 /* The match. */
 
-static u32 came_in(const struct sk_buff *skb)
+/*
+ * What tells a conntrack entry from others, of before too: its memory is used again.
+ */
+static u64 key_of(const struct nf_conn *ct)
 {
-	/* What a host sends to itself comes in nowhere. */
-	return skb->skb_iif == LOOPBACK_IFINDEX ? 0 : skb->skb_iif;
+	return (u64)(unsigned long)ct ^ (u64)nf_ct_get_id(ct) << 32;
 }
 
-static u32 goes_out(const struct sk_buff *skb, const struct nf_hook_state *state)
+static bool is_syn(const struct sk_buff *skb, u32 transport)
 {
-	u32 out = 0;
+	const struct tcphdr *tcp;
+	struct tcphdr buf;
 
-	if (state->hook != NF_INET_POST_ROUTING)
-		return 0;
-#if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
-	out = nf_bridge_get_physoutif(skb);
-#endif
-	if (!out && state->out)
-		out = state->out->ifindex;
-	return out;
+	tcp = skb_header_pointer(skb, transport, sizeof(buf), &buf);
+	return tcp && tcp->syn;
 }
 
 /* Takes the lock, and has all that the core needs in one place. */
-static struct xt_dnp3_tracked *take(struct dnp3_conn *conn, const struct sk_buff *skb,
-				    u8 direction)
+static struct xt_dnp3_tracked *take(struct dnp3_conn *conn, u8 direction)
 {
 	spin_lock_bh(&conn->lock);
 	if (conn->dead) {
 		spin_unlock_bh(&conn->lock);
 		return NULL;
 	}
+#ifdef local_lock_nested_bh
+	local_lock_nested_bh(&scratch->bh_lock);
+#endif
 	conn->tracked = (struct xt_dnp3_tracked) {
 		.connection	= conn->connection,
 		.scratch	= this_cpu_ptr(scratch),
@@ -391,7 +466,6 @@ static struct xt_dnp3_tracked *take(struct dnp3_conn *conn, const struct sk_buff
 		.now		= seconds(),
 		.frame_age	= READ_ONCE(track_frame_age),
 		.messages	= READ_ONCE(track_messages),
-		.came_in	= came_in(skb),
 		.direction	= direction,
 	};
 	return &conn->tracked;
@@ -407,6 +481,7 @@ struct xt_dnp3_tracked *xt_dnp3_track_find(const struct sk_buff *skb)
 {
 	enum ip_conntrack_info ctinfo;
 	struct dnp3_conn *conn;
+	struct dnp3_net *dn;
 	struct nf_conn *ct;
 
 	if (!static_branch_unlikely(&tracks))
@@ -414,12 +489,18 @@ struct xt_dnp3_tracked *xt_dnp3_track_find(const struct sk_buff *skb)
 	ct = nf_ct_get(skb, &ctinfo);
 	if (!ct || nf_ct_is_dying(ct))
 		return NULL;
-	conn = find(ct);
-	return conn ? take(conn, skb, CTINFO2DIR(ctinfo)) : NULL;
+	dn = dnp3_pernet(nf_ct_net(ct));
+	if (!READ_ONCE(dn->table))
+		return NULL;
+	conn = find(dn, ct);
+	return conn ? take(conn, CTINFO2DIR(ctinfo)) : NULL;
 }
 
 void xt_dnp3_track_put(struct xt_dnp3_tracked *tracked)
 {
+#ifdef local_lock_nested_bh
+	local_unlock_nested_bh(&scratch->bh_lock);
+#endif
 	spin_unlock_bh(&container_of(tracked, struct dnp3_conn, tracked)->lock);
 }
 
@@ -433,33 +514,69 @@ void xt_dnp3_track_put(struct xt_dnp3_tracked *tracked)
 void xt_dnp3_track_matched(const struct sk_buff *skb, u32 transport)
 {
 	enum ip_conntrack_info ctinfo;
-	const struct tcphdr *tcp;
 	struct nf_conn *ct;
-	struct tcphdr buf;
 
 	ct = nf_ct_get(skb, &ctinfo);
 	if (!ct || CTINFO2DIR(ctinfo) != IP_CT_DIR_ORIGINAL)
 		return;
-	tcp = skb_header_pointer(skb, transport, sizeof(buf), &buf);
-	if (tcp && tcp->syn)
-		WRITE_ONCE(matched[hash_ptr(ct, MATCHED_BITS)], (unsigned long)ct);
+	if (is_syn(skb, transport))
+		WRITE_ONCE(matched[hash_ptr(ct, MATCHED_BITS)], key_of(ct));
 }
 
 /* The hooks. */
 
-static void conn_begin(struct net *net, struct nf_conn *ct, const struct sk_buff *skb,
+/*
+ * Interfaces of a VRF count as one, and what a host sends to itself comes in nowhere.
+ */
+static u32 came_in(struct net *net, const struct sk_buff *skb)
+{
+	u32 in = skb->skb_iif;
+
+	if (in == LOOPBACK_IFINDEX)
+		return 0;
+	return in ? l3mdev_master_ifindex_by_index(net, in) ?: in : 0;
+}
+
+static u32 goes_out(const struct sk_buff *skb, const struct nf_hook_state *state)
+{
+	u32 out = 0;
+
+	if (state->hook != NF_INET_POST_ROUTING)
+		return 0;
+#if IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
+	out = nf_bridge_get_physoutif(skb);
+#endif
+	if (!out && state->out)
+		out = l3mdev_master_ifindex_rcu(state->out) ?: state->out->ifindex;
+	return out;
+}
+
+static bool has_room(struct dnp3_net *dn, const struct nf_conn *ct)
+{
+	unsigned int most = READ_ONCE(track_connections);
+
+	/* SYNs alone cannot take all of it. */
+	if (atomic_read(&dn->connections) <= most &&
+	    atomic_read(&dn->opening) <= DIV_ROUND_UP(most, 2))
+		return true;
+	return evict(dn, ct);
+}
+
+static void conn_begin(struct dnp3_net *dn, struct nf_conn *ct, const struct sk_buff *skb,
 		       const struct xt_dnp3_headers *headers, u32 interface)
 {
-	struct dnp3_net *dn = dnp3_pernet(net);
 	struct dnp3_conn *conn;
 
-	if (atomic_inc_return(&dn->connections) > READ_ONCE(track_connections)) {
-		count(net, XT_DNP3_STATS_FULL);
+	/* Counted first, so that several at a time cannot exceed the bound. */
+	atomic_inc(&dn->connections);
+	atomic_inc(&dn->opening);
+	if (!has_room(dn, ct)) {
+		count(dn, XT_DNP3_STATS_FULL);
 		goto not;
 	}
 	conn = kmem_cache_zalloc(conn_cache, GFP_ATOMIC | __GFP_NOWARN);
 	if (!conn) {
-		count(net, XT_DNP3_STATS_NO_MEMORY);
+		count(dn, XT_DNP3_STATS_NO_MEMORY);
 		goto not;
 	}
 	if (!xt_dnp3_core_begin(conn->connection, atomic64_inc_return(&last_id), interface,
@@ -469,71 +586,84 @@ static void conn_begin(struct net *net, struct nf_conn *ct, const struct sk_buff
 	}
 	spin_lock_init(&conn->lock);
 	conn->ct = ct;
-	conn->net = net;
 	conn->last = seconds();
+	conn->opening = true;
 
-	spin_lock_bh(&table_lock);
-	if (find(ct)) {
-		spin_unlock_bh(&table_lock);
+	spin_lock_bh(&dn->lock);
+	if (find(dn, ct)) {
+		spin_unlock_bh(&dn->lock);
 		kmem_cache_free(conn_cache, conn);
 		goto not;
 	}
 	nf_conntrack_get(&ct->ct_general);
-	hlist_add_head_rcu(&conn->node, bucket(ct));
-	if (atomic_inc_return(&in_table) == 1)
-		queue_delayed_work(system_power_efficient_wq, &gc_work, GC_INTERVAL);
-	spin_unlock_bh(&table_lock);
+	hlist_add_head_rcu(&conn->node, bucket(dn, ct));
+	/* Nothing happens where it is queued already. */
+	queue_delayed_work(system_power_efficient_wq, &dn->gc, GC_INTERVAL);
+	spin_unlock_bh(&dn->lock);
 	return;
 not:
+	atomic_dec(&dn->opening);
 	atomic_dec(&dn->connections);
 }
 
-static unsigned int conn_commit(struct net *net, struct dnp3_conn *conn, struct nf_conn *ct,
-				enum ip_conntrack_info ctinfo, const struct sk_buff *skb,
-				const struct xt_dnp3_headers *headers)
+static unsigned int conn_commit(struct dnp3_net *dn, struct dnp3_conn *conn,
+				struct nf_conn *ct, enum ip_conntrack_info ctinfo,
+				const struct sk_buff *skb,
+				const struct xt_dnp3_headers *headers,
+				const struct nf_hook_state *state)
 {
 	u8 direction = CTINFO2DIR(ctinfo);
 	struct xt_dnp3_tracked *tracked;
 	u8 commit;
 
-	tracked = take(conn, skb, direction);
+	tracked = take(conn, direction);
 	if (!tracked)
 		return NF_DROP;
-	if (!READ_ONCE(track_symmetric))
+	/* Handshakes alone want to know. */
+	if (is_syn(skb, headers->transport)) {
+		tracked->came_in = READ_ONCE(track_symmetric) ? came_in(state->net, skb) :
+								XT_DNP3_ANYWHERE;
+		tracked->goes_out = goes_out(skb, state);
+	} else {
 		tracked->came_in = XT_DNP3_ANYWHERE;
-	grow(net, conn, direction, headers->end - headers->transport);
+	}
+	grow(dn, conn, direction, headers->end - headers->transport);
 	tracked->memory = conn->memory[direction];
 	tracked->size = conn->size[direction];
-	conn->last = tracked->now;
+	WRITE_ONCE(conn->last, tracked->now);
 	commit = xt_dnp3_core_commit(tracked, skb, headers);
+	if (commit == XT_DNP3_COMMIT_FOLLOWED && conn->opening) {
+		WRITE_ONCE(conn->opening, false);
+		atomic_dec(&dn->opening);
+	}
 	xt_dnp3_track_put(tracked);
 
 	switch (commit) {
 	case XT_DNP3_COMMIT_PASS:
 		return NF_ACCEPT;
 	case XT_DNP3_COMMIT_FOLLOWED:
-		count(net, XT_DNP3_STATS_FOLLOWED);
+		count(dn, XT_DNP3_STATS_FOLLOWED);
 		return NF_ACCEPT;
 	case XT_DNP3_COMMIT_CROWDED:
-		count(net, XT_DNP3_STATS_CROWDED);
+		count(dn, XT_DNP3_STATS_CROWDED);
 		return NF_ACCEPT;
 	case XT_DNP3_COMMIT_ENDED:
-		count(net, XT_DNP3_STATS_ENDED);
+		count(dn, XT_DNP3_STATS_ENDED);
 		return NF_ACCEPT;
 	case XT_DNP3_COMMIT_VOIDED:
-		count(net, XT_DNP3_STATS_VOIDED);
+		count(dn, XT_DNP3_STATS_VOIDED);
 		return NF_ACCEPT;
 	case XT_DNP3_COMMIT_AHEAD:
-		count(net, XT_DNP3_STATS_AHEAD);
+		count(dn, XT_DNP3_STATS_AHEAD);
 		return NF_DROP;
 	case XT_DNP3_COMMIT_OVERLAP:
-		count(net, XT_DNP3_STATS_OVERLAP);
+		count(dn, XT_DNP3_STATS_OVERLAP);
 		return NF_DROP;
 	case XT_DNP3_COMMIT_STRAYED:
-		count(net, XT_DNP3_STATS_STRAYED);
+		count(dn, XT_DNP3_STATS_STRAYED);
 		return NF_DROP;
 	case XT_DNP3_COMMIT_RENEWED:
-		count(net, XT_DNP3_STATS_RENEWED);
+		count(dn, XT_DNP3_STATS_RENEWED);
 		/* The next SYN finds no conntrack entry, and begins another connection. */
 		nf_ct_kill(ct);
 		return NF_DROP;
@@ -545,14 +675,16 @@ static unsigned int conn_commit(struct net *net, struct dnp3_conn *conn, struct 
 static unsigned int dnp3_commit(void *priv, struct sk_buff *skb,
 				const struct nf_hook_state *state)
 {
+	const struct net_device *out = state->out;
 	struct xt_dnp3_headers headers;
 	enum ip_conntrack_info ctinfo;
 	struct dnp3_conn *conn;
+	struct dnp3_net *dn;
 	struct nf_conn *ct;
 
-	/* It comes in again, and rules are still to judge it: LOCAL_IN commits it. */
-	if (state->hook == NF_INET_POST_ROUTING && state->out &&
-	    state->out->flags & IFF_LOOPBACK)
+	/* It comes by again, and rules are still to judge it: then it is committed. */
+	if (state->hook == NF_INET_POST_ROUTING && out &&
+	    (out->flags & IFF_LOOPBACK || netif_is_l3_master(out)))
 		return NF_ACCEPT;
 
 	ct = nf_ct_get(skb, &ctinfo);
@@ -560,23 +692,28 @@ static unsigned int dnp3_commit(void *priv, struct sk_buff *skb,
 	    ctinfo == IP_CT_RELATED || ctinfo == IP_CT_RELATED_REPLY)
 		return NF_ACCEPT;
 	/*
-	 * It was judged as a piece of a connection that is over; one which begins now on
-	 * the same ports has another entry.
+	 * It may have been judged as a piece of a connection that is over and not in the
+	 * table any more; one which begins now on the same ports has another entry. What
+	 * never was in the table is not told from it: conntrack gives its next packet a
+	 * new entry.
 	 */
 	if (nf_ct_is_dying(ct))
 		return NF_DROP;
 
-	conn = find(ct);
-	if (!conn && READ_ONCE(matched[hash_ptr(ct, MATCHED_BITS)]) != (unsigned long)ct)
+	dn = dnp3_pernet(state->net);
+	conn = find(dn, ct);
+	if (!conn && !READ_ONCE(matched[hash_ptr(ct, MATCHED_BITS)]))
+		return NF_ACCEPT;
+	if (!conn && READ_ONCE(matched[hash_ptr(ct, MATCHED_BITS)]) != key_of(ct))
 		return NF_ACCEPT;
 	if (!xt_dnp3_find_headers(skb, state->pf, &headers) || headers.protocol != IPPROTO_TCP)
 		return NF_DROP;
 	if (conn)
-		return conn_commit(state->net, conn, ct, ctinfo, skb, &headers);
+		return conn_commit(dn, conn, ct, ctinfo, skb, &headers, state);
 
 	WRITE_ONCE(matched[hash_ptr(ct, MATCHED_BITS)], 0);
 	if (CTINFO2DIR(ctinfo) == IP_CT_DIR_ORIGINAL)
-		conn_begin(state->net, ct, skb, &headers, goes_out(skb, state));
+		conn_begin(dn, ct, skb, &headers, goes_out(skb, state));
 	return NF_ACCEPT;
 }
 
@@ -618,7 +755,16 @@ int xt_dnp3_track_enable(struct net *net, u8 family)
 	if (err)
 		return err;
 	mutex_lock(&net_mutex);
-	if (!dn->rules)
+	if (!dn->table) {
+		struct hlist_head *table = kvcalloc(TABLE_SIZE, sizeof(*table), GFP_KERNEL);
+
+		if (table)
+			/* Zeroes, which are empty lists, before a reader sees them. */
+			smp_store_release(&dn->table, table);
+		else
+			err = -ENOMEM;
+	}
+	if (!err && !dn->rules)
 		err = nf_register_net_hooks(net, dnp3_hooks, ARRAY_SIZE(dnp3_hooks));
 	if (!err)
 		dn->rules++;
@@ -645,11 +791,21 @@ void xt_dnp3_track_disable(struct net *net, u8 family)
 		nf_unregister_net_hooks(net, dnp3_hooks, ARRAY_SIZE(dnp3_hooks));
 		/* No hook is under way that could add one. */
 		synchronize_net();
-		sweep(net);
+		sweep(dn, true);
+		cancel_delayed_work_sync(&dn->gc);
 	}
 	mutex_unlock(&net_mutex);
 	nf_ct_netns_put(net, family);
 	static_branch_dec(&tracks);
+}
+
+static int __net_init dnp3_net_init(struct net *net)
+{
+	struct dnp3_net *dn = dnp3_pernet(net);
+
+	spin_lock_init(&dn->lock);
+	INIT_DELAYED_WORK(&dn->gc, dnp3_gc);
+	return 0;
 }
 
 /* Rules may go before or after this: that depends on when the modules of their tables were loaded. */
@@ -667,10 +823,16 @@ static void __net_exit dnp3_net_pre_exit(struct net *net)
 /* A grace period later: no hook is under way that could add one. */
 static void __net_exit dnp3_net_exit(struct net *net)
 {
-	sweep(net);
+	struct dnp3_net *dn = dnp3_pernet(net);
+
+	sweep(dn, true);
+	cancel_delayed_work_sync(&dn->gc);
+	kvfree(dn->table);
+	dn->table = NULL;
 }
 
 static struct pernet_operations dnp3_net_ops = {
+	.init	= dnp3_net_init,
 	.pre_exit = dnp3_net_pre_exit,
 	.exit	= dnp3_net_exit,
 	.id	= &dnp3_net_id,
@@ -680,6 +842,7 @@ static struct pernet_operations dnp3_net_ops = {
 int xt_dnp3_track_init(void)
 {
 	int err = -ENOMEM;
+	int __maybe_unused cpu;
 
 	conn_cache = kmem_cache_create("xt_dnp3_conn", sizeof(struct dnp3_conn), 0, 0, NULL);
 	if (!conn_cache)
@@ -690,6 +853,10 @@ int xt_dnp3_track_init(void)
 	scratch = alloc_percpu(struct dnp3_scratch);
 	if (!scratch)
 		goto free_first;
+#ifdef local_lock_nested_bh
+	for_each_possible_cpu(cpu)
+		local_lock_init(&per_cpu_ptr(scratch, cpu)->bh_lock);
+#endif
 	err = register_pernet_subsys(&dnp3_net_ops);
 	if (err)
 		goto free_scratch;
@@ -714,7 +881,6 @@ void xt_dnp3_track_exit(void)
 {
 	xt_dnp3_stats_exit();
 	unregister_pernet_subsys(&dnp3_net_ops);
-	cancel_delayed_work_sync(&gc_work);
 	rcu_barrier();
 	free_percpu(scratch);
 	kmem_cache_destroy(first_cache);

@@ -33,6 +33,7 @@ enum xt_dnp3_commit {
 	XT_DNP3_COMMIT_OVERLAP,
 	XT_DNP3_COMMIT_RENEWED,
 	XT_DNP3_COMMIT_STRAYED,
+	XT_DNP3_COMMIT_DOUBTED,
 };
 
 /**
@@ -46,6 +47,7 @@ enum xt_dnp3_commit {
  * @messages: messages in progress in a direction, at most
  * @came_in: where the packet came in, an interface's index; 0 for this host,
  *	XT_DNP3_ANYWHERE where that does not matter
+ * @goes_out: where it goes out, in the same way
  * @direction: enum ip_conntrack_dir
  */
 struct xt_dnp3_tracked {
@@ -57,6 +59,7 @@ struct xt_dnp3_tracked {
 	u32 frame_age;
 	u32 messages;
 	u32 came_in;
+	u32 goes_out;
 	u8 direction;
 };
 
@@ -78,6 +81,7 @@ u8 xt_dnp3_core_commit(const struct xt_dnp3_tracked *tracked, const struct sk_bu
 		       const struct xt_dnp3_headers *headers);
 u32 xt_dnp3_core_wanted(const void *connection, u8 direction, u32 more);
 u32 xt_dnp3_core_unacknowledged(const void *connection, u8 direction);
+bool xt_dnp3_core_needs_no_octets(const void *connection);
 void xt_dnp3_core_move(void *connection, u8 direction, const u8 *from, u32 from_size,
 		       u8 *to, u32 to_size);
 

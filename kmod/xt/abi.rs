@@ -85,6 +85,7 @@ same_value! {
     Commit::Overlap, xt_dnp3_commit_XT_DNP3_COMMIT_OVERLAP;
     Commit::Renewed, xt_dnp3_commit_XT_DNP3_COMMIT_RENEWED;
     Commit::Strayed, xt_dnp3_commit_XT_DNP3_COMMIT_STRAYED;
+    Commit::Doubted, xt_dnp3_commit_XT_DNP3_COMMIT_DOUBTED;
 }
 
 // SAFETY: `Rule` is `repr(C)` and holds integers only, so that every bit pattern is valid; that its

@@ -34,6 +34,7 @@ pub(crate) struct RawTracked {
     frame_age: u32,
     messages: u32,
     came_in: u32,
+    goes_out: u32,
     direction: u8,
 }
 
@@ -46,8 +47,9 @@ const _: () = {
     assert!(offset_of!(RawTracked, frame_age) == 32);
     assert!(offset_of!(RawTracked, messages) == 36);
     assert!(offset_of!(RawTracked, came_in) == 40);
-    assert!(offset_of!(RawTracked, direction) == 44);
-    assert!(size_of::<RawTracked>() == 48);
+    assert!(offset_of!(RawTracked, goes_out) == 44);
+    assert!(offset_of!(RawTracked, direction) == 48);
+    assert!(size_of::<RawTracked>() == 56);
 };
 
 // What it points to C never looks into.
@@ -202,6 +204,7 @@ unsafe extern "C" fn xt_dnp3_core_commit(
         headers: &headers,
         now: tracked.now,
         came_in: (tracked.came_in != ANYWHERE).then_some(tracked.came_in),
+        goes_out: tracked.goes_out,
     };
     // SAFETY: The lock is held by the function's contract, so that nobody else uses these.
     let (connection, memory, scratch) = unsafe {
@@ -235,6 +238,17 @@ unsafe extern "C" fn xt_dnp3_core_wanted(connection: *const Connection, of: u8, 
 unsafe extern "C" fn xt_dnp3_core_unacknowledged(connection: *const Connection, of: u8) -> u32 {
     // SAFETY: Valid by the function's contract.
     unsafe { &*connection }.unacknowledged(direction(of))
+}
+
+/// Whether no octet of a connection will be looked at again.
+///
+/// # Safety
+///
+/// `connection` must be valid, its lock held.
+#[no_mangle]
+unsafe extern "C" fn xt_dnp3_core_needs_no_octets(connection: *const Connection) -> bool {
+    // SAFETY: Valid by the function's contract.
+    unsafe { &*connection }.needs_no_octets()
 }
 
 /// Moves the octets of a direction to other memory.

@@ -243,6 +243,11 @@ impl Connection {
         matches!(self.state, State::Aged | State::Void | State::Ended)
     }
 
+    /// Whether no octet of it will be looked at again.
+    pub fn needs_no_octets(&self) -> bool {
+        matches!(self.state, State::Void | State::Ended)
+    }
+
     /// Octets of a direction that should be kept when so many more are committed.
     pub fn wanted(&self, direction: Direction, more: u32) -> u32 {
         let stream = self.stream(direction);
