@@ -399,6 +399,15 @@ def data_behind_a_lost_rst(s):
 
 
 @attack()
+def data_behind_an_rst_that_is_not_taken(s):
+    """It lies in the window, and not where the next octet is expected."""
+    s.open()
+    s.send(0, BEGINNING)
+    s.send(INNER + 50, b"", RST)
+    s.send(INNER, B)
+
+
+@attack()
 def another_syn_in_the_middle(s):
     """The gateway is to begin anew, and the receiver goes on where it was."""
     s.open()
@@ -705,6 +714,20 @@ def drain(packets):
 
 
 # IP.
+
+@attack()
+def in_a_packet_of_several_segments(s):
+    s.open()
+    s.send_at_once(0, READ + RESTART, len(READ))
+
+
+@attack(control="stateless")
+def overlap_by_a_packet_of_several_segments(s):
+    """Each of its segments would be malformed by itself."""
+    s.open()
+    s.send(0, LINK)
+    s.send_at_once(len(LINK) - INNER, B + LINK, len(B) - 2)
+
 
 @attack()
 def in_fragments(s):

@@ -105,6 +105,18 @@ def echo(source, destination, number):
     return ip(source, destination, protocol, message)
 
 
+# What a tun device has before a packet: struct virtio_net_hdr.
+NO_GSO = bytes(10)
+
+
+def gso(packet, size):
+    """The same of a TCP packet without options that is to be sent in segments of this size."""
+    kind, header = (1, 20) if packet[0] >> 4 == 4 else (4, 40)
+    # With needs_csum, the checksum is that of the pseudo header alone, and the kernel makes the rest; the packet's is
+    # right as it is for the whole, which is all that a gateway looks at, and each segment gets its own.
+    return struct.pack("=BBHHHH", 0, kind, header + 20, size, 0, 0)
+
+
 class Came:
     """What came to the attacker: a TCP segment, or the answer to a ping."""
 

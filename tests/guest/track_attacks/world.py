@@ -23,7 +23,7 @@ import wire
 import network
 from network import Wrong, inside, run, within
 
-TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
+TUNSETIFF, IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x400454CA, 0x0001, 0x1000, 0x4000
 TCP_REPAIR = 19
 SECONDS = 30
 NAMESPACES = ("gateway", "router", "outstation")
@@ -135,7 +135,8 @@ def build(tuns):
     with within("gateway"):
         for number in range(tuns):
             device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-            fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH22x", f"tun{number}".encode(), IFF_TUN | IFF_NO_PI))
+            fcntl.ioctl(device, TUNSETIFF, struct.pack(
+                "16sH22x", f"tun{number}".encode(), IFF_TUN | IFF_NO_PI | IFF_VNET_HDR))
             devices.append(device)
     for name in NAMESPACES:
         lines = ["link set lo up"]
@@ -289,8 +290,8 @@ class World:
     def flush_conntrack(self):
         inside("gateway", "conntrack", "-F")
 
-    def write(self, packet, device=0):
-        os.write(self.devices[device], packet)
+    def write(self, packet, device=0, gso=wire.NO_GSO):
+        os.write(self.devices[device], gso + packet)
 
     def settle(self, device=0):
         """Until all that was written has arrived, and all answers have."""
@@ -299,7 +300,7 @@ class World:
         end = time.monotonic() + SECONDS
         while True:
             try:
-                came = wire.Came(os.read(self.devices[0], 65536))
+                came = wire.Came(os.read(self.devices[0], 65536)[len(wire.NO_GSO):])
             except BlockingIOError:
                 if not select.select([self.devices[0]], [], [], end - time.monotonic())[0]:
                     raise Wrong("no answer to a ping") from None
@@ -349,6 +350,11 @@ class Session:
 
     def send(self, *what, device=0, **how):
         self.world.write(self.segment(*what, **how), device)
+
+    def send_at_once(self, at, octets, size):
+        """Several segments of this size, which the gateway has as one packet."""
+        packet = self.segment(at, octets)
+        self.world.write(packet, gso=wire.gso(packet, size))
 
     def settle(self):
         """What has come to this port since the last time."""
