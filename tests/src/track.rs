@@ -527,8 +527,9 @@ impl Connection {
     pub fn judge(&self, rule: &Rule, sent: &Sent, now: u32, bounds: &Bounds) -> Verdict {
         let (octets, headers) = sent.packet();
         let anatomy = naive::take_apart(&Octets(&octets), &headers);
+        let has_payload = !sent.payload.is_empty() || sent.has(flag::URG);
         let is_open =
-            self.state == State::Opening && !(sent.payload.is_empty() && !sent.has(flag::URG));
+            self.state == State::Opening && (has_payload || sent.fragment == Fragment::First);
         if sent.fragment == Fragment::Later || !(is_open || self.is_followed(now, bounds)) {
             return judge_alone(rule, &anatomy);
         }
