@@ -652,7 +652,9 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_said_and_what_is_wrong_as_well() {
-        let last = |function, octets: &[u8]| headers(function, octets).last().copied();
+        fn last(function: u8, octets: &[u8]) -> Option<Result<Header<'_>, Problem>> {
+            headers(function, octets).last().copied()
+        }
         assert!(matches!(
             last(129, &[99, 1, 0x07, 1, 0, 0]),
             Some(Err(Problem::UnknownSize { left: 2, .. }))
