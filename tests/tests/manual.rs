@@ -669,7 +669,7 @@ const EFFECTS: &[Effect] = &[
     effect("xtables-ext/xt_dnp3.7", "-A DNP3-UDP-REPLY -d 192.0.2.10/32 -p udp -m dnp3", "udp-response"),
     effect("xtables-ext/xt_dnp3.7", "-A DNP3-UDP -p udp -j DROP",
         "udp-restart udp-write-to-all udp-restart-all udp-half-read udp-stranger udp-restart-later"),
-    effect("xtables-ext/xt_dnp3.7", "--ctstate NEW -m dnp3 --status none --track -j ACCEPT", "syn"),
+    effect("xtables-ext/xt_dnp3.7", "--ctstate NEW,ESTABLISHED -m dnp3 --status none --track -j ACCEPT", "syn"),
     effect("xtables-ext/xt_dnp3.7", "-A DNP3 -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN", "ack again probe-again"),
     effect("xtables-ext/xt_dnp3.7", "--track -m limit --limit 6/min -j LOG", "restart read+restart restart-all restart-later"),
     effect("xtables-ext/xt_dnp3.7", "-A DNP3 -p tcp -m dnp3 --status ahead --track -j DROP", "ahead"),
@@ -686,7 +686,7 @@ const EFFECTS: &[Effect] = &[
         "ack read write confirm link operate restart read+restart open_file cont junk+read junk+restart half-read \
          tenth-read read-by-2 read-of-9 write-to-all restart-all probe-00 probe-05 probe-ff \
          ahead ack-back response response-cont unsolicited link-back restart-back ahead-back"),
-    effect("claim: ESTABLISHED", "--ctstate NEW -m dnp3 --status none --track -j ACCEPT", "syn"),
+    effect("claim: ESTABLISHED", "--ctstate NEW,ESTABLISHED -m dnp3 --status none --track -j ACCEPT", "syn"),
     effect("claim: ESTABLISHED", "-A DNP3 -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN", ""),
     effect("claim: ESTABLISHED", "--track -m limit --limit 6/min -j LOG", ""),
     effect("claim: ESTABLISHED", "-m dnp3 --saddr 1 --daddr 10:20 --fc 0:2,20:21,23:24,link --track -j ACCEPT", ""),

@@ -37,7 +37,7 @@ $iptables -A DNP3 -m conntrack --ctstate INVALID -j DROP
 # Bare ACKs, FIN and RST hold no frame, so that no test of frames matches them.
 $iptables -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 # The master: a SYN without data, then reads.
-$iptables -A DNP3 -p tcp --syn -s "$MASTER" -m conntrack --ctstate NEW -m dnp3 --status none --track -j ACCEPT
+$iptables -A DNP3 -p tcp --syn -s "$MASTER" -m conntrack --ctstate NEW,ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 $iptables -A DNP3 -p tcp -s "$MASTER" -m conntrack --ctstate ESTABLISHED \
 	-m dnp3 --dir master --saddr "$MASTER_ADDR" --daddr "$RTU_ADDRS" --fc confirm,read,link --track -j ACCEPT
 # The engineer has rules while it is time.
@@ -47,7 +47,7 @@ $iptables -A DNP3 -p tcp -m dnp3 --status ahead --track -j DROP
 # Not DROP: TCP would repeat a restart until it is let through when the hours begin.
 $iptables -A DNP3 -p tcp -j REJECT --reject-with tcp-reset
 
-$iptables -A DNP3-ENGINEER -p tcp --syn -m conntrack --ctstate NEW -m dnp3 --status none --track -j ACCEPT
+$iptables -A DNP3-ENGINEER -p tcp --syn -m conntrack --ctstate NEW,ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 # A restart leaves a trace, whoever was allowed to do it.
 $iptables -A DNP3-ENGINEER -p tcp -m conntrack --ctstate ESTABLISHED \
 	-m dnp3 --status valid --frames any --fc restart --track -j LOG --log-prefix "dnp3 restart "

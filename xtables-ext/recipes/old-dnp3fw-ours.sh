@@ -13,7 +13,7 @@ $iptables -A INPUT -p tcp --dport 20000 -j DNP3
 $iptables -A DNP3 -m conntrack --ctstate INVALID -j DROP
 # NEW alone also takes data in a SYN, and data in the midst of a connection that conntrack does not know
 # (nf_conntrack_tcp_loose): a restart, if need be.
-$iptables -A DNP3 -p tcp --syn -m conntrack --ctstate NEW -m dnp3 --status none --track -j ACCEPT
+$iptables -A DNP3 -p tcp --syn -m conntrack --ctstate NEW,ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 $iptables -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 # To log is a question of any frame, and before the verdicts: else a READ in the same segment hides it.
 $iptables -A DNP3 -p tcp -m dnp3 --status valid --frames any --fc 32,33 --track -m limit --limit 1/second -j LOG --log-prefix "dnp3 auth "

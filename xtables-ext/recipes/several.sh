@@ -33,7 +33,7 @@ $iptables -A FORWARD -p "$icmp" -m conntrack --ctstate RELATED -j ACCEPT
 $iptables -A DNP3 -m conntrack --ctstate INVALID -j DROP
 $iptables -A DNP3-REPLY -m conntrack --ctstate INVALID -j DROP
 # A connection begins with a SYN that carries no data.
-$iptables -A DNP3 -p tcp --syn -m set --match-set "$masters" src -m conntrack --ctstate NEW -m dnp3 --status none --track -j ACCEPT
+$iptables -A DNP3 -p tcp --syn -m set --match-set "$masters" src -m conntrack --ctstate NEW,ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 # Bare ACKs, FIN and RST hold no frame, so that no test of frames matches them.
 $iptables -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 $iptables -A DNP3-REPLY -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --status none --track -j ACCEPT

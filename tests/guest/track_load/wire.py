@@ -38,7 +38,7 @@ RULES = """*filter
 -A FORWARD -p tcp --dport 20000 -j DNP3
 -A FORWARD -p tcp --sport 20000 -j DNP3-REPLY
 -A DNP3 -m conntrack --ctstate INVALID -j DROP
--A DNP3 -p tcp --syn -m conntrack --ctstate NEW -m dnp3 --status none --track -j ACCEPT
+-A DNP3 -p tcp --syn -m conntrack --ctstate NEW,ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 -A DNP3 -p tcp -m dnp3 --status valid --frames any --fc restart --track
 -A DNP3 -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --saddr 1024 --daddr 1 --fc 0,1,2,link --track -j ACCEPT
