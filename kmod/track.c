@@ -672,6 +672,20 @@ static unsigned int conn_commit(struct dnp3_net *dn, struct dnp3_conn *conn,
 	}
 }
 
+/*
+ * Whether a packet is a reset and nothing else. One that is the only answer to a SYN
+ * (the port is closed) has conntrack end the entry while it is still under way.
+ */
+static bool is_bare_reset(const struct sk_buff *skb, const struct xt_dnp3_headers *headers)
+{
+	const struct tcphdr *tcp;
+	struct tcphdr buf;
+
+	tcp = skb_header_pointer(skb, headers->transport, sizeof(buf), &buf);
+	return tcp && tcp->rst && !tcp->syn &&
+	       headers->end - headers->transport == tcp->doff * 4U;
+}
+
 static unsigned int dnp3_commit(void *priv, struct sk_buff *skb,
 				const struct nf_hook_state *state)
 {
@@ -698,7 +712,9 @@ static unsigned int dnp3_commit(void *priv, struct sk_buff *skb,
 	 * new entry.
 	 */
 	if (nf_ct_is_dying(ct))
-		return NF_DROP;
+		return xt_dnp3_find_headers(skb, state->pf, &headers) &&
+		       headers.protocol == IPPROTO_TCP && is_bare_reset(skb, &headers) ?
+		       NF_ACCEPT : NF_DROP;
 
 	dn = dnp3_pernet(state->net);
 	conn = find(dn, ct);
