@@ -598,6 +598,8 @@ attacks! {
     data_behind_an_rst_that_is_not_taken
     another_syn_in_the_middle
     ports_again_while_established
+    the_old_octets_when_the_host_has_forgotten
+    ports_again_a_second_later
     ports_again_after_rst
     ports_again_after_fin
     ports_again_after_fin_of_both

@@ -7,10 +7,11 @@ stream let each begin, and never come to that.
 """
 
 import socket
+import time
 
 import nfqueue
 import wire
-from network import Wrong, within
+from network import Wrong, until, within
 from wire import ACK, B, BEGINNING, FIN, HEAD, INNER, LINK, OTHER, PSH, READ, RESTART, RST, SYN, TAIL, URG
 
 ALL = {}
@@ -431,6 +432,36 @@ def ports_again_while_established(s):
     again(s)
 
 
+@attack(hosts=("recorder",))
+def the_old_octets_when_the_host_has_forgotten(s):
+    """The new connection's first octet has the number that the gateway expects next of the old one."""
+    s.open()
+    s.send(0, HEAD)
+    s.settle()
+    s.world.recorder.forget()
+    again(s, INNER)
+
+
+@attack(hosts=("recorder",), policies=("lax",))
+def ports_again_a_second_later(s):
+    """The gateway takes a SYN with another number for a new connection when it comes again in another second."""
+    s.open()
+    s.send(0, HEAD)
+    s.settle()
+    s.world.recorder.forget()
+    s.isn += INNER
+    for _ in range(4):
+        s.syn()
+        if s.answered():
+            break
+        # The kernel's seconds come a tick late.
+        sent = time.monotonic()
+        until(lambda sent=sent: time.monotonic() > sent + 1.1, "another second")
+    else:
+        raise Wrong("the new connection does not come")
+    s.send(0, TAIL)
+
+
 @attack()
 def ports_again_after_rst(s):
     s.open()
@@ -463,9 +494,9 @@ def ports_again_after_fin_of_both(s):
     again(s)
 
 
-def again(s):
+def again(s, more=100_000):
     """A connection from the same port, and the rest of what was begun as its first octets."""
-    s.isn += 100_000
+    s.isn += more
     for _ in range(3):
         s.syn()
         if s.answered():
