@@ -89,6 +89,7 @@ class Outstation(Peer):
             # By UDP its first report is lost: nobody listens yet.
             parameters.unsolConfirmTimeout = LONG
         config.outstation.eventBufferConfig = dnp3.EventBufferConfig.AllTypes(100)
+        self.channel, self.config = channel, config
         self.station = channel.AddOutstation(
             "outstation", self.keep(self.command_handler()), self.keep(self.application()), config)
         self.station.Enable()
@@ -169,6 +170,7 @@ class Master(Peer):
         # is lost, and so is what comes while it opens its socket anew, because a report of its had found nobody.
         again = dnp3.TimeDuration.Seconds(3600 if udp_local is None else 1)
         config.master.taskRetryPeriod = config.master.maxTaskRetryPeriod = again
+        self.channel, self.config = channel, config
         self.events = self.keep(self.event_handler())
         self.master = channel.AddMaster(
             "master", self.events, self.keep(self.application()), config)
