@@ -108,6 +108,10 @@ impl Messages {
     /// returned beside.
     pub(super) fn finished(&mut self, walk: &Walk, limit: usize) -> (Seen, bool) {
         let mut seen = walk.seen();
+        if seen.class == Some(Class::Link) {
+            // Of no message.
+            return (seen, true);
+        }
         let transport = octet(walk, offset::TRANSPORT);
         let latest = Message {
             destination: seen.destination.unwrap_or(0),
