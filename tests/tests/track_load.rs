@@ -28,17 +28,19 @@ struct Amounts {
     /// How often.
     rounds: u64,
     namespaces: u64,
+    /// Of the allocations of the module's loading, each of so many fails: the kernel's own are many.
+    stride: u64,
     /// For it all.
     seconds: u32,
 }
 
 fn amounts(is_debug: bool) -> Amounts {
     let is_long = std::env::var_os("DNP3_TESTS_LONG").is_some();
-    let (connections, times, few, rounds, namespaces, seconds) = match (is_long, is_debug) {
-        (true, false) => (10_000, 10, 200, 20, 100, 1800),
-        (true, true) => (2000, 2, 40, 3, 10, 3000),
-        (false, false) => (2000, 1, 20, 1, 4, 240),
-        (false, true) => (100, 1, 8, 1, 4, 580),
+    let (connections, times, few, rounds, namespaces, stride, seconds) = match (is_long, is_debug) {
+        (true, false) => (10_000, 10, 200, 20, 100, 1, 1800),
+        (true, true) => (2000, 2, 40, 3, 10, 5, 3400),
+        (false, false) => (2000, 1, 20, 1, 4, 1, 240),
+        (false, true) => (100, 1, 8, 1, 4, 40, 580),
     };
     Amounts {
         connections,
@@ -46,11 +48,12 @@ fn amounts(is_debug: bool) -> Amounts {
         few,
         rounds,
         namespaces,
+        stride,
         seconds,
     }
 }
 
-/// What the guest does, in its order; the last but for the two that only the debug kernel can.
+/// What the guest does, in its order; and what only the debug kernel can.
 const CHECKS: [&str; 7] = [
     "held",
     "flushed",
@@ -60,7 +63,7 @@ const CHECKS: [&str; 7] = [
     "torn-down",
     "gone",
 ];
-const DEBUG_CHECKS: [&str; 2] = ["failing", "no-leaks"];
+const DEBUG_CHECKS: [&str; 3] = ["failing", "no-leaks", "failing-loads"];
 
 /// What tests/guest/track_load/load.py needs to know.
 fn plan(amounts: &Amounts) -> String {
@@ -82,6 +85,7 @@ fn plan(amounts: &Amounts) -> String {
         "few": amounts.few,
         "rounds": amounts.rounds,
         "namespaces": amounts.namespaces,
+        "stride": amounts.stride,
     })
     .to_string()
 }
