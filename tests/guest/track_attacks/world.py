@@ -315,6 +315,8 @@ class World:
         self.port += 1
         if self.port == 65535:
             self.port = 1024
+        if self.port % 4096 == 0:
+            # Connections end without a word, so conntrack would keep more than are followed at most.
             self.flush_conntrack()
         return Session(self, host, self.port, **how)
 
