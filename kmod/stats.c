@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The counters of connections that are followed, by generic netlink. xt_dnp3.yaml
+ * The counters of connections that are followed, by generic netlink. include/netlink
  * says the same to tools that read specifications of netlink.
  */
 #include <linux/build_bug.h>

@@ -30,7 +30,7 @@ fn of_header() -> Vec<String> {
 
 #[test]
 fn the_specification_has_the_headers_counters() {
-    let specification = read("kmod/xt_dnp3.yaml");
+    let specification = read("include/netlink/xt_dnp3.yaml");
     let attributes: Vec<_> = specification
         .lines()
         .filter_map(|line| line.strip_prefix("        name: "))
