@@ -281,7 +281,7 @@ fn make_install_dkms() -> Outcome {
             .arg("-C")
             .arg(project())
             .args(["ls-files", "--cached", "--others", "--exclude-standard"])
-            .args(["LICENSE", "include", "kmod", "core/src"]),
+            .args(["LICENSE", "include/linux", "kmod", "core/src"]),
     )?;
     let known = known.lines().filter(|&file| file != "kmod/dkms.conf");
     expected.extend(known.map(|file| format!("{source}/{file}")));
