@@ -14,10 +14,12 @@ help:
 	@echo 'make test-debug        the cases in the VM on the debug kernel, and that it reports what is planted'
 	@echo 'make kmod [KDIR=...]   kmod/xt_dnp3.ko for a kernel, given its build tree (default: the running one)'
 	@echo 'make ext               target/release/libxt_dnp3.so'
+	@echo 'make cli               target/release/dnp3fw, its manual pages and completions'
 	@echo 'make install           put what these two made, man pages, header and boot unit into the system:'
 	@echo '                       DESTDIR, PREFIX (/usr/local), KDIR; install-PART for one part, the parts being'
 	@echo '                       $(parts)'
 	@echo 'make uninstall         remove what install puts there, by the same variables; uninstall-PART'
+	@echo 'make install-cli       what make cli made; uninstall-cli'
 	@echo 'make install-dkms      the sources for DKMS, in place of a module for one kernel; uninstall-dkms'
 	@echo 'make deb               Debian packages in target/deb: xt-dnp3-dkms and iptables-dnp3'
 	@echo 'make test-packages     install, upgrade and remove these in a clean Debian, modules built by DKMS'
@@ -49,6 +51,15 @@ kmod:
 ext:
 	scripts/setup extension
 	cargo build --release --package xtables-ext --target-dir target
+
+# Its manual pages and completions come from the program itself.
+cli:
+	cargo build --release --package dnp3fw --target-dir target
+	rm -rf target/cli && mkdir -p target/cli/man target/cli/completions
+	target/release/dnp3fw man target/cli/man
+	target/release/dnp3fw completions bash >target/cli/completions/dnp3fw
+	target/release/dnp3fw completions zsh >target/cli/completions/_dnp3fw
+	target/release/dnp3fw completions fish >target/cli/completions/dnp3fw.fish
 
 deb:
 	scripts/deb
@@ -88,10 +99,16 @@ clean:
 # GNU's, in the kernel's capitals; DESTDIR is put before all of them.
 
 PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
 SBINDIR ?= $(PREFIX)/sbin
 MANDIR ?= $(PREFIX)/share/man
 INCLUDEDIR ?= $(PREFIX)/include
 DOCDIR ?= $(PREFIX)/share/doc/xt_dnp3
+# Where each shell looks for completions.
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
+COMPLETIONDIRS = $(BASHDIR) $(ZSHDIR) $(FISHDIR)
 # Looked into by systemd with /usr and with /usr/local.
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 # Where iptables looks, whatever PREFIX is.
@@ -197,6 +214,20 @@ uninstall-recipes:
 	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,$(patsubst xtables-ext/%,%,$(recipes)))
 	$(call emptied,$(DOCDIR)/recipes $(DOCDIR))
 
+# By itself: the match does without it, and its user need not have the match.
+install-cli:
+	$(call wanted,target/cli/completions/dnp3fw.fish,make cli builds it)
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(MANDIR)/man8 $(COMPLETIONDIRS))
+	$(INSTALL) -m 755 target/release/dnp3fw $(DESTDIR)$(BINDIR)/
+	$(INSTALL) -m 644 target/cli/man/*.8 $(DESTDIR)$(MANDIR)/man8/
+	$(INSTALL) -m 644 target/cli/completions/dnp3fw $(DESTDIR)$(BASHDIR)/
+	$(INSTALL) -m 644 target/cli/completions/_dnp3fw $(DESTDIR)$(ZSHDIR)/
+	$(INSTALL) -m 644 target/cli/completions/dnp3fw.fish $(DESTDIR)$(FISHDIR)/
+
+uninstall-cli:
+	rm -f $(DESTDIR)$(BINDIR)/dnp3fw $(DESTDIR)$(MANDIR)/man8/dnp3fw.8 $(DESTDIR)$(MANDIR)/man8/dnp3fw-*.8 \
+		$(DESTDIR)$(BASHDIR)/dnp3fw $(DESTDIR)$(ZSHDIR)/_dnp3fw $(DESTDIR)$(FISHDIR)/dnp3fw.fish
+
 # Then: dkms install xt_dnp3/VERSION
 install-dkms:
 	for file in $(dkms_sources); do \
@@ -210,5 +241,5 @@ uninstall-dkms:
 	rm -f $(addprefix $(DESTDIR)$(DKMSDIR)/,$(dkms_sources) dkms.conf)
 	[ ! -d $(DESTDIR)$(DKMSDIR) ] || find $(DESTDIR)$(DKMSDIR) -depth -type d -empty -delete
 
-.PHONY: help demo test test-debug test-kernels kmod ext deb test-packages test-long fuzz vm lint setup clean \
-	install uninstall $(foreach part,$(parts) dkms,install-$(part) uninstall-$(part))
+.PHONY: help demo test test-debug test-kernels kmod ext cli deb test-packages test-long fuzz vm lint setup clean \
+	install uninstall $(foreach part,$(parts) cli dkms,install-$(part) uninstall-$(part))

@@ -18,7 +18,7 @@ Exit status:
 /// It reads captures, puts TCP streams, transport segments and application fragments together, and
 /// judges frames as the kernel's dnp3 match does. It does not need that module to run.
 #[derive(Debug, Parser)]
-#[command(name = "dnp3fw", version, after_help = STATUS, arg_required_else_help = true)]
+#[command(name = "dnp3fw", version, after_help = STATUS, arg_required_else_help = true, disable_help_subcommand = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -169,12 +169,45 @@ fn man(folder: &Path) -> io::Result<()> {
     );
     for command in commands {
         let name = command.get_display_name().unwrap_or("dnp3fw").to_owned();
-        let mut page = Vec::new();
-        clap_mangen::Man::new(command)
+        let has_options = command
+            .get_arguments()
+            .any(|argument| !argument.is_hide_set());
+        let has_commands = command.has_subcommands();
+        let after = command.get_after_help().map(|text| text.to_string());
+        let page = clap_mangen::Man::new(command)
             .title(name.as_str())
             .section("8")
-            .render(&mut page)?;
-        fs::write(folder.join(format!("{name}.8")), page)?;
+            .date(" ")
+            .source(concat!("dnp3fw ", env!("CARGO_PKG_VERSION")))
+            .manual("xt_dnp3");
+        let mut text = Vec::new();
+        page.render_title(&mut text)?;
+        page.render_name_section(&mut text)?;
+        page.render_synopsis_section(&mut text)?;
+        page.render_description_section(&mut text)?;
+        if has_options {
+            page.render_options_section(&mut text)?;
+        }
+        if has_commands {
+            page.render_subcommands_section(&mut text)?;
+        }
+        sections(&after.unwrap_or_default(), &mut text)?;
+        fs::write(folder.join(format!("{name}.8")), text)?;
+    }
+    Ok(())
+}
+
+/// What stands behind the help, as sections of a page: each begins with its name and a colon.
+fn sections(help: &str, page: &mut Vec<u8>) -> io::Result<()> {
+    for section in help.split("\n\n").filter(|section| !section.is_empty()) {
+        let (title, lines) = section.split_once(":\n").unwrap_or(("Notes", section));
+        writeln!(page, ".SH \"{}\"\n.nf", title.to_uppercase())?;
+        for line in lines.lines() {
+            let line = line.trim_start().replace('\\', "\\e").replace('-', "\\-");
+            // A line that begins so would be a request.
+            writeln!(page, "\\&{}", line.replace('\'', "\\(aq"))?;
+        }
+        writeln!(page, ".fi")?;
     }
     Ok(())
 }

@@ -336,8 +336,9 @@ fn help_completions_and_manual_pages() {
     expect(0, &["man", &folder], &[]);
     let page = |name: &str| fs::read_to_string(scratch.0.join(name)).expect("a page");
     assert!(page("dnp3fw.8").contains(".TH dnp3fw 8"));
+    assert!(page("dnp3fw.8").contains(".SH \"EXIT STATUS\""));
     assert!(page("dnp3fw-decode.8").contains("\\-\\-port"));
-    assert!(page("dnp3fw-functions.8").contains("EXTRA"));
+    assert!(page("dnp3fw-functions.8").contains(".SH \"EXAMPLES\"\n.nf\n\\&dnp3fw functions\n"));
     // What --help shows as examples of decode without files to name works as it stands.
     let (help, _) = expect(0, &["decode", "--help"], &[]);
     let example = help
