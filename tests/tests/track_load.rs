@@ -39,7 +39,7 @@ fn amounts(is_debug: bool) -> Amounts {
     let (connections, times, few, rounds, namespaces, stride, seconds) = match (is_long, is_debug) {
         (true, false) => (10_000, 10, 200, 20, 100, 1, 1800),
         (true, true) => (2000, 2, 40, 3, 10, 5, 3400),
-        (false, false) => (2000, 1, 20, 1, 4, 1, 240),
+        (false, false) => (1000, 1, 20, 1, 4, 1, 280),
         (false, true) => (100, 1, 8, 1, 4, 40, 580),
     };
     Amounts {
