@@ -142,11 +142,12 @@ fn many_connections_are_followed_whatever_happens_around_them() {
     );
     if is_debug {
         println!(
-            "load: - kernel {kernel}: each allocation failed once, {} of a packet's way, {} of a rule's, {} of the module's \
-             loading; reports of the kernel: none; kmemleak found 0 objects",
+            "load: - kernel {kernel}: allocations failed one at a time, all {} of a packet's way, all {} of a rule's, and {} of the \
+             module's loading, each {}th; reports of the kernel: none; kmemleak found 0 objects",
             figure("failed-of-packets"),
             figure("failed-of-rules"),
             figure("failed-of-loads"),
+            amounts.stride,
         );
     }
 }
