@@ -245,7 +245,7 @@ pub enum Event<'a> {
     Gap(&'a Gap),
     /// The input is damaged: one line for people.
     Damage(&'a str),
-    /// Something of the input is not in these events: one line for people.
+    /// Something of the input that these events do not show: one line for people.
     Note(&'a str),
 }
 

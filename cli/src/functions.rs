@@ -2,7 +2,8 @@
 
 //! `dnp3fw functions`: the one table of names, as the rules take them.
 
-use dnp3_core::text::names::{FUNCTIONS, GROUPS};
+use dnp3_core::rule::class;
+use dnp3_core::text::names::{CLASSES, FUNCTIONS, GROUPS};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -13,18 +14,6 @@ struct Function {
     direction: &'static str,
     groups: Vec<&'static str>,
 }
-
-/// Names that stand for frames without a function code.
-const CLASSES: [(&str, &str); 2] = [
-    (
-        "link",
-        "frames without user data: keep-alives, acknowledgements",
-    ),
-    (
-        "cont",
-        "continuation segments, which carry no function code",
-    ),
-];
 
 fn functions() -> impl Iterator<Item = Function> {
     FUNCTIONS.iter().map(|named| Function {
@@ -65,8 +54,12 @@ pub fn text(output: &mut impl Write) -> io::Result<()> {
         )?;
     }
     writeln!(output, "\nFrames without a function code:")?;
-    for (name, meaning) in CLASSES {
-        writeln!(output, "      {name:22}{meaning}")?;
+    for named in CLASSES {
+        let meaning = match named.value {
+            class::LINK => "frames without user data: keep-alives, acknowledgements",
+            _ => "continuation segments, which carry no function code",
+        };
+        writeln!(output, "      {:22}{meaning}", named.name)?;
     }
     Ok(())
 }

@@ -134,6 +134,20 @@ impl Input {
                 unread.headers
             ));
         }
+        if unread.urgent != 0 {
+            lines.push(format!(
+                "{} TCP segments have URG, which the dnp3 match calls malformed: receivers may take \
+                 an octet out of the stream",
+                unread.urgent
+            ));
+        }
+        if unread.lengths != 0 {
+            lines.push(format!(
+                "{} datagrams have a UDP length that is not that of the IP packet, which the dnp3 \
+                 match calls malformed",
+                unread.lengths
+            ));
+        }
         if evicted != 0 {
             lines.push(format!(
                 "{evicted} connections were forgotten, since more than {MAX_FLOWS} were open at a time"

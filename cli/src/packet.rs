@@ -94,7 +94,7 @@ fn is_known(link_type: u32) -> bool {
     Start::of(link_type, &[0; SLL2]).is_some()
 }
 
-/// What was seen and cannot be shown.
+/// What was seen and cannot be shown by events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unread {
     /// Packets of link types that are not known, and the first such types.
@@ -106,6 +106,10 @@ pub(crate) struct Unread {
     pub(crate) cut: u64,
     /// And those whose TCP or UDP header is cut short or wrong.
     pub(crate) headers: u64,
+    /// TCP segments with URG.
+    pub(crate) urgent: u64,
+    /// Datagrams whose UDP length is not that of the IP payload.
+    pub(crate) lengths: u64,
 }
 
 /// Packets of a capture.
@@ -252,11 +256,18 @@ impl Packets {
         streams.tell(&Event::Packet(&packet), sink);
         match protocol {
             Protocol::Tcp => match TcpSlice::from_slice(whole.octets) {
-                Ok(tcp) => streams.tcp(ends, &tcp, mark, sink),
+                Ok(tcp) => {
+                    self.unread.urgent += u64::from(tcp.urg());
+                    streams.tcp(ends, &tcp, mark, sink);
+                }
                 Err(_) => self.unread.headers += 1,
             },
             Protocol::Udp => match UdpSlice::from_slice_lax(whole.octets) {
-                Ok(udp) => streams.udp(ends, udp.payload(), mark, sink),
+                Ok(udp) => {
+                    let is_right = usize::from(udp.length()) == whole.octets.len() || whole.cut;
+                    self.unread.lengths += u64::from(!is_right);
+                    streams.udp(ends, udp.payload(), mark, sink);
+                }
                 Err(_) => self.unread.headers += 1,
             },
         }

@@ -197,6 +197,54 @@ fn ip_fragments_are_put_together_in_any_order() {
 }
 
 #[test]
+fn fragments_of_ipv6() {
+    let udp = {
+        let builder =
+            etherparse::PacketBuilder::ipv6(support::v6(1), support::v6(2), 64).udp(40_000, 20_000);
+        let mut packet = Vec::new();
+        builder.write(&mut packet, vectors::READ).expect("a packet");
+        packet[40..].to_vec()
+    };
+    let piece = |from: usize, to: usize| {
+        let data = &udp[from..to.min(udp.len())];
+        let mut packet = vec![0x60, 0, 0, 0];
+        packet.extend((data.len() as u16 + 8).to_be_bytes());
+        packet.extend([44, 64]);
+        packet.extend(support::v6(1));
+        packet.extend(support::v6(2));
+        let more = u16::from(to < udp.len());
+        packet.extend([17, 0]);
+        packet.extend((from as u16 | more).to_be_bytes());
+        packet.extend([0, 0, 0, 9]);
+        packet.extend(data);
+        packet
+    };
+    let told = read(&pcap(
+        Order::Little,
+        false,
+        101,
+        &[piece(16, 100), piece(0, 16)],
+    ));
+    assert_eq!(told.frames, [vectors::READ]);
+}
+
+#[test]
+fn what_the_match_calls_malformed_beside_the_frames_is_said() {
+    let mut urgent = Segment::of(1, vectors::READ).ip(false);
+    urgent[20 + 13] |= 0x20;
+    let mut long = datagram(vectors::READ);
+    long[25] -= 2;
+    let told = read(&pcap(Order::Little, false, 101, &[urgent, long]));
+    let notes: Vec<&String> = told
+        .lines
+        .iter()
+        .filter(|line| line.starts_with("note: test: 1 "))
+        .collect();
+    assert_eq!(notes.len(), 2, "{:?}", told.lines);
+    assert!(notes[0].contains("URG") && notes[1].contains("UDP length"));
+}
+
+#[test]
 fn what_the_vectors_are() {
     for (name, octets) in vectors::ALL {
         let told = read_raw(octets);
