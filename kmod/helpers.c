@@ -79,11 +79,17 @@ const u8 *xt_dnp3_skb_linear(const struct sk_buff *skb, u32 *len)
 bool xt_dnp3_skb_copy(const struct sk_buff *skb, struct xt_dnp3_place *place,
 		      u32 offset, u8 *to, u32 len)
 {
-	u32 own = skb_pagelen(skb);
-	u32 n;
+	u32 own, n;
 
 	if (offset > skb->len || len > skb->len - offset)
 		return false;
+
+	/* Nearly always all of it is in the linear part. */
+	if (offset <= skb_headlen(skb) && len <= skb_headlen(skb) - offset) {
+		memcpy(to, skb->data + offset, len);
+		return true;
+	}
+	own = skb_pagelen(skb);
 
 	/* The linear part and the pages of the packet itself. */
 	if (len && offset < own) {

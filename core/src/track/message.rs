@@ -28,7 +28,11 @@ struct Message {
 
 /// The messages of one direction. They may be interleaved, one for each pair of addresses.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Messages([Message; MAX_MESSAGES]);
+pub(super) struct Messages {
+    places: [Message; MAX_MESSAGES],
+    /// Whether there ever was one: most streams have none, for their fragments are one segment each.
+    ever: bool,
+}
 
 /// What a segment without FIR is to the message of its addresses.
 enum Place {
@@ -73,8 +77,8 @@ impl Message {
 impl Messages {
     /// None.
     pub(super) const fn new() -> Messages {
-        Messages(
-            [Message {
+        Messages {
+            places: [Message {
                 destination: 0,
                 source: 0,
                 function: 0,
@@ -83,7 +87,16 @@ impl Messages {
                 from_master: false,
                 digest: 0,
             }; MAX_MESSAGES],
-        )
+            ever: false,
+        }
+    }
+
+    /// Becomes what another is. Nothing is copied where neither has any, as nearly always.
+    #[inline(always)]
+    pub(super) fn follow(&mut self, other: &Messages) {
+        if self.ever || other.ever {
+            *self = *other;
+        }
     }
 
     /// What can be seen of the frame that a walk is in: a segment without FIR has the function code
@@ -92,7 +105,7 @@ impl Messages {
         let mut seen = walk.seen();
         if seen.class == Some(Class::Continuation) {
             let transport = octet(walk, offset::TRANSPORT);
-            if let Some(message) = self.0.iter().find(|message| message.is_of(&seen)) {
+            if let Some(message) = self.places.iter().find(|message| message.is_of(&seen)) {
                 seen.class = match message.place(transport) {
                     Place::Next => Some(Class::Function(message.function)),
                     Place::Same => None,
@@ -122,7 +135,12 @@ impl Messages {
             from_master: seen.control.is_some_and(|control| control.from_master()),
             digest: walk.digest(),
         };
-        let own = self.0.iter_mut().find(|message| message.is_of(&seen));
+        let places = if self.ever {
+            &mut self.places[..]
+        } else {
+            &mut []
+        };
+        let own = places.iter_mut().find(|message| message.is_of(&seen));
         match (seen.class, own) {
             (Some(Class::Function(function)), own) => {
                 let first = Message { function, ..latest };
@@ -157,7 +175,7 @@ impl Messages {
     fn open(&mut self, first: Message, limit: usize) -> bool {
         let mut in_progress = 0usize;
         let mut place = None;
-        for message in &mut self.0 {
+        for message in &mut self.places {
             if message.is_in_progress() {
                 in_progress = in_progress.saturating_add(1);
             } else if place
@@ -170,6 +188,7 @@ impl Messages {
         match place {
             Some(place) if in_progress < limit => {
                 *place = first;
+                self.ever = true;
                 true
             }
             _ => false,

@@ -126,11 +126,10 @@ impl Scratch {
     fn begin(&mut self, course: &Course) {
         self.length = 0;
         self.scan = Scan::new();
-        self.behind = Progress {
-            course: *course,
-            ended: false,
-            crowded: false,
-        };
+        self.behind.course.walk = course.walk;
+        self.behind.course.messages.follow(&course.messages);
+        self.behind.ended = false;
+        self.behind.crowded = false;
     }
 
     /// Whether the segment that was read has neither payload nor URG.
@@ -369,7 +368,8 @@ impl Stream {
         if self.course.walk.at_boundary() || scratch.behind.ended {
             self.since = asked.now;
         }
-        self.course = scratch.behind.course;
+        self.course.walk = scratch.behind.course.walk;
+        self.course.messages.follow(&scratch.behind.course.messages);
         self.next = self.next.wrapping_add(fresh);
         if scratch.behind.crowded {
             Advanced::Crowded
