@@ -18,7 +18,7 @@ use serde_json::json;
 const TRACKED: u64 = 200;
 /// For a rule alone the same holds, or else following may take so many instructions more: a packet of a few octets is
 /// judged in a thousand, and there is but one rule to share the commit.
-const TRACKED_ALONE: u64 = 2000;
+const TRACKED_ALONE: u64 = 1500;
 /// And so many instructions more a packet of a connection that is not followed, where others are.
 const OTHER: u64 = 400;
 /// Octets that a connection at rest may take.
