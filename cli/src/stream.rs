@@ -469,9 +469,18 @@ impl Streams {
             told.turned(|told| other.acknowledge(tcp.acknowledgment_number(), told));
         }
         let payload = tcp.payload();
-        // Nothing follows FIN: what comes is sent again.
-        if !payload.is_empty() && !half.is_at_end() {
-            half.segment(sequence, payload, mark, &mut told);
+        if !payload.is_empty() {
+            // Nothing follows FIN: what comes is sent again, or is of another connection on the same
+            // ports, whose SYN is not in the capture.
+            let behind = sequence.wrapping_add(payload.len() as u32);
+            match half.end.filter(|_| half.is_at_end()) {
+                Some(end) if (-WINDOW..=1).contains(&distance(end, behind)) => {}
+                Some(_) => {
+                    half.reset(None, &mut told);
+                    half.segment(sequence, payload, mark, &mut told);
+                }
+                None => half.segment(sequence, payload, mark, &mut told),
+            }
         }
         if tcp.fin() {
             half.end = Some(sequence.wrapping_add(payload.len() as u32));

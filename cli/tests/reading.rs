@@ -353,6 +353,18 @@ fn a_connection_begins_anew_with_another_syn_and_ends_with_fin_and_rst() {
 }
 
 #[test]
+fn what_comes_behind_fin_is_old_or_another_connection() {
+    let read = vectors::READ;
+    let mut fin = Segment::of(101, read);
+    fin.flags = "F";
+    let again = Segment::of(101, read);
+    let other = Segment::of(3_000_000_000, vectors::WRITE);
+    let told = stream_of(&[fin.clone(), again, fin, other]);
+    assert_eq!(told.frames, [read, vectors::WRITE]);
+    assert_eq!(told.lines.len(), 2, "{:?}", told.lines);
+}
+
+#[test]
 fn a_keep_alive_of_tcp_is_no_octet_of_the_stream() {
     let read = vectors::READ;
     let next = 1 + read.len() as u32;
