@@ -18,6 +18,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/build_bug.h>
+#include <linux/cache.h>
 #include <linux/hash.h>
 #include <linux/jump_label.h>
 #include <linux/local_lock.h>
@@ -27,6 +28,7 @@
 #include <linux/netdevice.h>
 #include <linux/percpu.h>
 #include <linux/slab.h>
+#include <linux/smp.h>
 #include <linux/spinlock.h>
 #include <linux/stddef.h>
 #include <linux/tcp.h>
@@ -165,11 +167,13 @@ struct dnp3_net {
 
 /*
  * Conntrack entries whose SYN a tracking rule has matched, until that survives or
- * not. A place may be taken by another: then a connection is not followed, and the
- * sender tries again.
+ * not. Each CPU has a place of its own in each bucket, as far as there are; one that
+ * was not needed is taken by the next. Where somebody waits for long (NFQUEUE) it may
+ * be taken before: then the connection is not followed, and the sender tries again.
  */
-#define MATCHED_BITS	10
-static u64 matched[1 << MATCHED_BITS];
+#define MATCHED_BITS	8
+#define MATCHED_CPUS	8
+static u64 matched[1 << MATCHED_BITS][MATCHED_CPUS] ____cacheline_aligned;
 
 static atomic_long_t octets_held = ATOMIC_LONG_INIT(0);
 
@@ -520,7 +524,29 @@ void xt_dnp3_track_matched(const struct sk_buff *skb, u32 transport)
 	if (!ct || CTINFO2DIR(ctinfo) != IP_CT_DIR_ORIGINAL)
 		return;
 	if (is_syn(skb, transport))
-		WRITE_ONCE(matched[hash_ptr(ct, MATCHED_BITS)], key_of(ct));
+		WRITE_ONCE(matched[hash_ptr(ct, MATCHED_BITS)]
+				  [raw_smp_processor_id() % MATCHED_CPUS], key_of(ct));
+}
+
+/* Where a matched SYN of this entry stands; NULL where none does. */
+static u64 *matched_place(const struct nf_conn *ct)
+{
+	u64 *places = matched[hash_ptr(ct, MATCHED_BITS)];
+	u64 key = 0;
+	int i;
+
+	for (i = 0; i < MATCHED_CPUS; i++) {
+		u64 place = READ_ONCE(places[i]);
+
+		if (!place)
+			continue;
+		/* Not before: it is much work for what nearly never is. */
+		if (!key)
+			key = key_of(ct);
+		if (place == key)
+			return &places[i];
+	}
+	return NULL;
 }
 
 /* The hooks. */
@@ -695,6 +721,7 @@ static unsigned int dnp3_commit(void *priv, struct sk_buff *skb,
 	struct dnp3_conn *conn;
 	struct dnp3_net *dn;
 	struct nf_conn *ct;
+	u64 *place;
 
 	/* It comes by again, and rules are still to judge it: then it is committed. */
 	if (state->hook == NF_INET_POST_ROUTING && out &&
@@ -718,16 +745,15 @@ static unsigned int dnp3_commit(void *priv, struct sk_buff *skb,
 
 	dn = dnp3_pernet(state->net);
 	conn = find(dn, ct);
-	if (!conn && !READ_ONCE(matched[hash_ptr(ct, MATCHED_BITS)]))
-		return NF_ACCEPT;
-	if (!conn && READ_ONCE(matched[hash_ptr(ct, MATCHED_BITS)]) != key_of(ct))
+	place = conn ? NULL : matched_place(ct);
+	if (!conn && !place)
 		return NF_ACCEPT;
 	if (!xt_dnp3_find_headers(skb, state->pf, &headers) || headers.protocol != IPPROTO_TCP)
 		return NF_DROP;
 	if (conn)
 		return conn_commit(dn, conn, ct, ctinfo, skb, &headers, state);
 
-	WRITE_ONCE(matched[hash_ptr(ct, MATCHED_BITS)], 0);
+	WRITE_ONCE(*place, 0);
 	if (CTINFO2DIR(ctinfo) == IP_CT_DIR_ORIGINAL)
 		conn_begin(dn, ct, skb, &headers, goes_out(skb, state));
 	return NF_ACCEPT;
