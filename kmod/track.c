@@ -107,7 +107,7 @@ MODULE_PARM_DESC(track_symmetric,
 #define REST_UNACKED	300
 /* Seconds for which a SYN may wait for its answer where others want its place. */
 #define OPENING		3
-/* Buckets that are searched for such a one. */
+/* Buckets that are searched for what can give way. */
 #define OPENING_BUCKETS	16
 /* Seconds in which conntrack has confirmed an entry, if it ever does. */
 #define CONFIRMED_IN	5
@@ -408,8 +408,9 @@ static void dnp3_gc(struct work_struct *work)
 }
 
 /*
- * Make room where SYNs take it: one that has waited for its answer gives way. A sender
- * that is still there tries again.
+ * Make room: what conntrack has ended and the collector not found yet goes, and where
+ * SYNs take the room, one that has waited for its answer. A sender that is still there
+ * tries again.
  */
 static bool evict(struct dnp3_net *dn, const struct nf_conn *ct)
 {
@@ -421,7 +422,8 @@ static bool evict(struct dnp3_net *dn, const struct nf_conn *ct)
 	spin_lock_bh(&dn->lock);
 	for (i = 0; i < OPENING_BUCKETS && !evicted; i++) {
 		hlist_for_each_entry(conn, &dn->table[(first + i) % TABLE_SIZE], node) {
-			if (READ_ONCE(conn->opening) && idle(conn, now) > OPENING) {
+			if (nf_ct_is_dying(conn->ct) ||
+			    (READ_ONCE(conn->opening) && idle(conn, now) > OPENING)) {
 				conn_remove(dn, conn);
 				evicted = true;
 				break;
