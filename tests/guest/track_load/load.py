@@ -467,6 +467,8 @@ class Load:
         """Namespaces end with frames unfinished, and all that they had with them."""
         each = self.plan["few"]
         self.empty()
+        # The frames that are begun here wait for all the namespaces.
+        put(f"{PARAMETERS}/track_frame_age", 3600)
         self.equal("handshakes here", self.all("open", 1024, each), 2 * each)
         self.equal("frames begun here", self.all("begin"), 4 * each)
         here = stats(), objects(*SLABS), references()
@@ -490,6 +492,7 @@ class Load:
         until("connections are left", lambda: objects(*SLABS) == here[1])
         self.equal("counters here", stats(), here[0])
         self.equal("rests of frames here", self.all("finish"), 4 * each)
+        put(f"{PARAMETERS}/track_frame_age", 15)
         self.figure("namespaces", self.plan["namespaces"])
 
     def in_namespace(self, variant):
