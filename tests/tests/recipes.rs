@@ -51,7 +51,7 @@ impl Fate {
 const ACCEPT: Fate = Passes(&["-A DNP3", "-m dnp3", "-j ACCEPT"]);
 const REPLY: Fate = Passes(&["-A DNP3-REPLY", "-m dnp3", "-j ACCEPT"]);
 const REJECT: Fate = Reset(&["-A DNP3", "-j REJECT"]);
-const NEW: Fate = Passes(&["-A DNP3", "--ctstate NEW", "--status none", "-j ACCEPT"]);
+const NEW: Fate = Passes(&["-A DNP3", "--ctstate NEW,ESTABLISHED", "--status none", "-j ACCEPT"]);
 
 /// A request with a function code and a few objects.
 fn request(from: u16, to: u16, function: u8) -> Vec<u8> {
@@ -423,7 +423,7 @@ fn operator() -> Vec<Value> {
 
 fn engineering() -> Vec<Value> {
     let in_time: Fate = Passes(&["-A DNP3-ENGINEER", "-m dnp3", "-j ACCEPT"]);
-    let new: Fate = Passes(&["-A DNP3-ENGINEER", "--ctstate NEW", "-j ACCEPT"]);
+    let new: Fate = Passes(&["-A DNP3-ENGINEER", "--ctstate NEW,ESTABLISHED", "-j ACCEPT"]);
     let cold = request(ENGINEER, STATION, 13);
     let cold = |fate| send("COLD_RESTART", "engineer", &cold, fate);
     let mut steps = vec![
