@@ -51,7 +51,12 @@ impl Fate {
 const ACCEPT: Fate = Passes(&["-A DNP3", "-m dnp3", "-j ACCEPT"]);
 const REPLY: Fate = Passes(&["-A DNP3-REPLY", "-m dnp3", "-j ACCEPT"]);
 const REJECT: Fate = Reset(&["-A DNP3", "-j REJECT"]);
-const NEW: Fate = Passes(&["-A DNP3", "--ctstate NEW,ESTABLISHED", "--status none", "-j ACCEPT"]);
+const NEW: Fate = Passes(&[
+    "-A DNP3",
+    "--ctstate NEW,ESTABLISHED",
+    "--status none",
+    "-j ACCEPT",
+]);
 
 /// A request with a function code and a few objects.
 fn request(from: u16, to: u16, function: u8) -> Vec<u8> {
