@@ -37,6 +37,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod baseline;
 mod capture;
 mod cut;
 pub mod decode;
