@@ -444,13 +444,26 @@ static u64 key_of(const struct nf_conn *ct)
 	return (u64)(unsigned long)ct ^ (u64)nf_ct_get_id(ct) << 32;
 }
 
-static bool is_syn(const struct sk_buff *skb, u32 transport)
+/* Apart, so that the others need no room for a copy. */
+static noinline __be32 copy_flag_word(const struct sk_buff *skb, u32 transport)
 {
-	const struct tcphdr *tcp;
-	struct tcphdr buf;
+	struct tcphdr tcp;
 
-	tcp = skb_header_pointer(skb, transport, sizeof(buf), &buf);
-	return tcp && tcp->syn;
+	return skb_copy_bits(skb, transport, &tcp, sizeof(tcp)) ? 0 : tcp_flag_word(&tcp);
+}
+
+/* Data offset and flags of a TCP header, TCP_FLAG_*; 0, which none has, where it is cut short. */
+static __be32 flag_word(const struct sk_buff *skb, u32 transport)
+{
+	if (unlikely(transport + sizeof(struct tcphdr) > skb_headlen(skb)))
+		return copy_flag_word(skb, transport);
+	return tcp_flag_word(skb->data + transport);
+}
+
+/* Octets of a TCP header, by that word. */
+static u32 header_length(__be32 word)
+{
+	return (be32_to_cpu(word) >> 28) * 4;
 }
 
 /* Takes the lock, and has all that the core needs in one place. */
@@ -472,6 +485,7 @@ static struct xt_dnp3_tracked *take(struct dnp3_conn *conn, u8 direction)
 		.now		= seconds(),
 		.frame_age	= READ_ONCE(track_frame_age),
 		.messages	= READ_ONCE(track_messages),
+		.came_in	= XT_DNP3_ANYWHERE,
 		.direction	= direction,
 	};
 	return &conn->tracked;
@@ -525,7 +539,7 @@ void xt_dnp3_track_matched(const struct sk_buff *skb, u32 transport)
 	ct = nf_ct_get(skb, &ctinfo);
 	if (!ct || CTINFO2DIR(ctinfo) != IP_CT_DIR_ORIGINAL)
 		return;
-	if (is_syn(skb, transport))
+	if (flag_word(skb, transport) & TCP_FLAG_SYN)
 		WRITE_ONCE(matched[hash_ptr(ct, MATCHED_BITS)]
 				  [raw_smp_processor_id() % MATCHED_CPUS], key_of(ct));
 }
@@ -640,6 +654,8 @@ static unsigned int conn_commit(struct dnp3_net *dn, struct dnp3_conn *conn,
 				const struct xt_dnp3_headers *headers,
 				const struct nf_hook_state *state)
 {
+	__be32 word = flag_word(skb, headers->transport);
+	u32 length = headers->end - headers->transport;
 	u8 direction = CTINFO2DIR(ctinfo);
 	struct xt_dnp3_tracked *tracked;
 	u8 commit;
@@ -648,16 +664,16 @@ static unsigned int conn_commit(struct dnp3_net *dn, struct dnp3_conn *conn,
 	if (!tracked)
 		return NF_DROP;
 	/* Handshakes alone want to know. */
-	if (is_syn(skb, headers->transport)) {
-		tracked->came_in = READ_ONCE(track_symmetric) ? came_in(state->net, skb) :
-								XT_DNP3_ANYWHERE;
+	if (word & TCP_FLAG_SYN) {
+		if (READ_ONCE(track_symmetric))
+			tracked->came_in = came_in(state->net, skb);
 		tracked->goes_out = goes_out(skb, state);
-	} else {
-		tracked->came_in = XT_DNP3_ANYWHERE;
 	}
-	grow(dn, conn, direction, headers->end - headers->transport);
-	tracked->memory = conn->memory[direction];
-	tracked->size = conn->size[direction];
+	if (length > header_length(word)) {
+		grow(dn, conn, direction, length - header_length(word));
+		tracked->memory = conn->memory[direction];
+		tracked->size = conn->size[direction];
+	}
 	WRITE_ONCE(conn->last, tracked->now);
 	commit = xt_dnp3_core_commit(tracked, skb, headers);
 	if (commit == XT_DNP3_COMMIT_FOLLOWED && conn->opening) {
@@ -666,9 +682,9 @@ static unsigned int conn_commit(struct dnp3_net *dn, struct dnp3_conn *conn,
 	}
 	xt_dnp3_track_put(tracked);
 
-	switch (commit) {
-	case XT_DNP3_COMMIT_PASS:
+	if (likely(commit == XT_DNP3_COMMIT_PASS))
 		return NF_ACCEPT;
+	switch (commit) {
 	case XT_DNP3_COMMIT_FOLLOWED:
 		count(dn, XT_DNP3_STATS_FOLLOWED);
 		return NF_ACCEPT;
@@ -706,12 +722,10 @@ static unsigned int conn_commit(struct dnp3_net *dn, struct dnp3_conn *conn,
  */
 static bool is_bare_reset(const struct sk_buff *skb, const struct xt_dnp3_headers *headers)
 {
-	const struct tcphdr *tcp;
-	struct tcphdr buf;
+	__be32 word = flag_word(skb, headers->transport);
 
-	tcp = skb_header_pointer(skb, headers->transport, sizeof(buf), &buf);
-	return tcp && tcp->rst && !tcp->syn &&
-	       headers->end - headers->transport == tcp->doff * 4U;
+	return word & TCP_FLAG_RST && !(word & TCP_FLAG_SYN) &&
+	       headers->end - headers->transport == header_length(word);
 }
 
 static unsigned int dnp3_commit(void *priv, struct sk_buff *skb,
