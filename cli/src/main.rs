@@ -6,13 +6,13 @@
 
 mod args;
 
-use args::{Arguments, Command, Decode};
+use args::{Arguments, Command, Decode, Octets};
 use clap::{CommandFactory, Parser};
 use dnp3fw::decode::{Form, Shower};
-use dnp3fw::{exit, functions, Event, Input, Options, Progress};
+use dnp3fw::{exit, functions, Counts, Event, Input, Options, Progress};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -64,14 +64,17 @@ enum Source {
 }
 
 /// Opens all inputs before the first is read, so that a wrong name is said at once.
-fn open(decode: &Decode) -> Result<Vec<(String, Source)>, String> {
+fn open(
+    files: &[PathBuf],
+    raw: &[PathBuf],
+    hex: &[Octets],
+) -> Result<Vec<(String, Source)>, String> {
     let mut sources = Vec::new();
     let mut standard_input = 0;
-    for (path, raw) in decode
-        .files
+    for (path, raw) in files
         .iter()
         .map(|path| (path, false))
-        .chain(decode.raw.iter().map(|path| (path, true)))
+        .chain(raw.iter().map(|path| (path, true)))
     {
         if path.as_os_str() == "-" {
             standard_input += 1;
@@ -98,14 +101,50 @@ fn open(decode: &Decode) -> Result<Vec<(String, Source)>, String> {
     if standard_input > 1 {
         return Err("- is given more than once, and standard input can be read but once".into());
     }
-    for octets in &decode.hex {
+    for octets in hex {
         sources.push(("--hex".into(), Source::Octets(octets.0.clone())));
     }
     Ok(sources)
 }
 
+/// Reads an input to its end, with a bar that says how far; `is_output_idle` where nothing is written
+/// to standard output meanwhile. What is said of damage goes to standard error; `tell` has all events.
+fn read(
+    input: &mut Input,
+    name: &str,
+    source: Source,
+    is_output_idle: bool,
+    tell: &mut dyn FnMut(&Event<'_>) -> bool,
+) -> Counts {
+    let progress = match &source {
+        Source::Capture(_, length) | Source::Raw(_, length) => {
+            let length = Some(*length).filter(|length| *length != 0);
+            Progress::new(name, length, is_output_idle)
+        }
+        Source::StandardInput { .. } => Progress::new(name, None, is_output_idle),
+        Source::Octets(_) => Progress::none(),
+    };
+    let mut tell = |event: &Event<'_>| {
+        if let Event::Damage(line) | Event::Note(line) = event {
+            progress.aside(|| eprintln!("dnp3fw: {line}"));
+        }
+        tell(event)
+    };
+    match source {
+        Source::Octets(octets) => input.octets(name, &octets, &mut tell),
+        Source::Capture(file, _) => input.capture(name, file, &progress, &mut tell),
+        Source::Raw(file, _) => input.raw(name, file, &progress, &mut tell),
+        Source::StandardInput { raw: false } => {
+            input.capture(name, io::stdin().lock(), &progress, &mut tell)
+        }
+        Source::StandardInput { raw: true } => {
+            input.raw(name, io::stdin().lock(), &progress, &mut tell)
+        }
+    }
+}
+
 fn run_decode(decode: &Decode) -> u8 {
-    let sources = match open(decode) {
+    let sources = match open(&decode.files, &decode.raw, &decode.hex) {
         Ok(sources) => sources,
         Err(line) => return refuse(&line),
     };
@@ -119,30 +158,9 @@ fn run_decode(decode: &Decode) -> u8 {
     let mut is_damaged = false;
     for (name, source) in sources {
         shower.next_file();
-        let progress = match &source {
-            Source::Capture(_, length) | Source::Raw(_, length) => {
-                Progress::new(&name, Some(*length).filter(|length| *length != 0))
-            }
-            Source::StandardInput { .. } => Progress::new(&name, None),
-            Source::Octets(_) => Progress::none(),
-        };
-        let mut tell = |event: &Event<'_>| {
-            if let Event::Damage(line) | Event::Note(line) = event {
-                progress.aside(|| eprintln!("dnp3fw: {line}"));
-            }
+        let counts = read(&mut input, &name, source, false, &mut |event| {
             shower.show(event)
-        };
-        let counts = match source {
-            Source::Octets(octets) => input.octets(&name, &octets, &mut tell),
-            Source::Capture(file, _) => input.capture(&name, file, &progress, &mut tell),
-            Source::Raw(file, _) => input.raw(&name, file, &progress, &mut tell),
-            Source::StandardInput { raw: false } => {
-                input.capture(&name, io::stdin().lock(), &progress, &mut tell)
-            }
-            Source::StandardInput { raw: true } => {
-                input.raw(&name, io::stdin().lock(), &progress, &mut tell)
-            }
-        };
+        });
         is_damaged |= counts.damaged;
         if counts.stopped {
             break;

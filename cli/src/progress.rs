@@ -26,9 +26,11 @@ impl Progress {
     }
 
     /// Shows a bar on standard error if that is a terminal and standard output is none, on which the
-    /// bar would stand between the lines. `length` is that of the input, where it is known.
-    pub fn new(name: &str, length: Option<u64>) -> Progress {
-        if !std::io::stderr().is_terminal() || std::io::stdout().is_terminal() {
+    /// bar would stand between the lines, or `is_output_idle` meanwhile. `length` is that of the
+    /// input, where it is known.
+    pub fn new(name: &str, length: Option<u64>, is_output_idle: bool) -> Progress {
+        let is_in_the_way = !is_output_idle && std::io::stdout().is_terminal();
+        if !std::io::stderr().is_terminal() || is_in_the_way {
             return Progress::none();
         }
         let template = match length {
