@@ -49,6 +49,7 @@ mod names;
 pub mod objects;
 mod packet;
 mod progress;
+pub mod ruleset;
 mod stream;
 
 pub use event::{
