@@ -28,8 +28,9 @@ STATUSES = ("none", "valid", "partial", "malformed")
 BAD = "limit 10000 delay 2ms reorder 2% loss 1% duplicate 2%"
 BEFORE, BEHIND = ("master vm0", "outstation vo0"), ("gateway vg0", "gateway vg1")
 LINES = {"good": (), "before": BEFORE, "behind": BEHIND, "both": BEFORE + BEHIND, "acks": ()}
-# One acknowledgement of so many is lost on its way: before the gateway, and behind it.
-ACKS_LOST = {"OUTPUT": 3, "INPUT": 2}
+# Of the acknowledgements so many are lost on their way: before the gateway, and behind it. Which ones is left to chance:
+# with one of every two or three it can be just that of the only new segment each time that TCP tries again.
+ACKS_LOST = {"OUTPUT": 0.2, "INPUT": 0.25}
 # An empty segment, with whatever options it has.
 IS_EMPTY = {"ipv4": "40:80", "ipv6": "60:100"}
 # IP and TCP headers without options.
@@ -297,7 +298,7 @@ def line(kind, family):
             route(host, family, network.MSS, "40ms")
     if kind == "acks":
         rules = [f"-A {chain} -p tcp -m length --length {IS_EMPTY[family]} -m tcp --tcp-flags ALL ACK -m statistic "
-                 f"--mode nth --every {every} --packet 0 -j DROP" for chain, every in ACKS_LOST.items()]
+                 f"--mode random --probability {share} -j DROP" for chain, share in ACKS_LOST.items()]
         for host in ("master", "outstation"):
             inside(host, f"{network.command('legacy', family)}-restore",
                    input="\n".join(["*filter", *rules, "COMMIT", ""]))
@@ -318,6 +319,14 @@ def route(host, family, mss, rto_min="10s"):
     acknowledged at once."""
     inside(host, "ip", f"-{family[-1]}", "route", "replace", "default", "via", network.GATEWAY[family][host],
            "advmss", str(mss), "rto_min", rto_min, "quickack", "1")
+
+
+def unfinished():
+    """Connections of the hosts that may send by themselves: their sockets, a line each."""
+    states = [word for state in ("established", "syn-sent", "syn-recv", "fin-wait-1", "last-ack", "closing")
+              for word in ("state", state)]
+    return [line for host in ("master", "outstation")
+            for line in inside(host, "ss", "-Htan", *states).splitlines()]
 
 
 def offload(**features):
