@@ -6,6 +6,9 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 # bindgen in xtables-ext's build script loads this libclang.
 export LIBCLANG_PATH ?= /usr/lib/llvm-19/lib
 
+# Where `make cli` builds.
+TARGET ?= target
+
 help:
 	@echo 'make demo              the main job, shown in the VM: a default-drop gateway at work'
 	@echo 'make test              every test of the default kernel'
@@ -21,7 +24,7 @@ help:
 	@echo 'make uninstall         remove what install puts there, by the same variables; uninstall-PART'
 	@echo 'make install-cli       what make cli made; uninstall-cli'
 	@echo 'make install-dkms      the sources for DKMS, in place of a module for one kernel; uninstall-dkms'
-	@echo 'make deb               Debian packages in target/deb: xt-dnp3-dkms and iptables-dnp3'
+	@echo 'make deb               Debian packages in target/deb: xt-dnp3-dkms, iptables-dnp3 and dnp3fw'
 	@echo 'make test-packages     install, upgrade and remove these in a clean Debian, modules built by DKMS'
 	@echo 'make test-long         churn, hostile rules and worst packets at full length, about half an hour'
 	@echo 'make fuzz              the fuzz targets, for TIME=600 seconds; the figures go to tests/RELIABILITY.md'
@@ -54,12 +57,12 @@ ext:
 
 # Its manual pages and completions come from the program itself.
 cli:
-	cargo build --release --package dnp3fw --target-dir target
-	rm -rf target/cli && mkdir -p target/cli/man target/cli/completions
-	target/release/dnp3fw man target/cli/man
-	target/release/dnp3fw completions bash >target/cli/completions/dnp3fw
-	target/release/dnp3fw completions zsh >target/cli/completions/_dnp3fw
-	target/release/dnp3fw completions fish >target/cli/completions/dnp3fw.fish
+	cargo build --locked --release --package dnp3fw --target-dir $(TARGET)
+	rm -rf $(TARGET)/cli && mkdir -p $(TARGET)/cli/man $(TARGET)/cli/completions
+	$(TARGET)/release/dnp3fw man $(TARGET)/cli/man
+	$(TARGET)/release/dnp3fw completions bash >$(TARGET)/cli/completions/dnp3fw
+	$(TARGET)/release/dnp3fw completions zsh >$(TARGET)/cli/completions/_dnp3fw
+	$(TARGET)/release/dnp3fw completions fish >$(TARGET)/cli/completions/dnp3fw.fish
 
 deb:
 	scripts/deb
@@ -216,13 +219,13 @@ uninstall-recipes:
 
 # By itself: the match does without it, and its user need not have the match.
 install-cli:
-	$(call wanted,target/cli/completions/dnp3fw.fish,make cli builds it)
+	$(call wanted,$(TARGET)/cli/completions/dnp3fw.fish,make cli builds it)
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(MANDIR)/man8 $(COMPLETIONDIRS))
-	$(INSTALL) -m 755 target/release/dnp3fw $(DESTDIR)$(BINDIR)/
-	$(INSTALL) -m 644 target/cli/man/*.8 $(DESTDIR)$(MANDIR)/man8/
-	$(INSTALL) -m 644 target/cli/completions/dnp3fw $(DESTDIR)$(BASHDIR)/
-	$(INSTALL) -m 644 target/cli/completions/_dnp3fw $(DESTDIR)$(ZSHDIR)/
-	$(INSTALL) -m 644 target/cli/completions/dnp3fw.fish $(DESTDIR)$(FISHDIR)/
+	$(INSTALL) -m 755 $(TARGET)/release/dnp3fw $(DESTDIR)$(BINDIR)/
+	$(INSTALL) -m 644 $(TARGET)/cli/man/*.8 $(DESTDIR)$(MANDIR)/man8/
+	$(INSTALL) -m 644 $(TARGET)/cli/completions/dnp3fw $(DESTDIR)$(BASHDIR)/
+	$(INSTALL) -m 644 $(TARGET)/cli/completions/_dnp3fw $(DESTDIR)$(ZSHDIR)/
+	$(INSTALL) -m 644 $(TARGET)/cli/completions/dnp3fw.fish $(DESTDIR)$(FISHDIR)/
 
 uninstall-cli:
 	rm -f $(DESTDIR)$(BINDIR)/dnp3fw $(DESTDIR)$(MANDIR)/man8/dnp3fw.8 $(DESTDIR)$(MANDIR)/man8/dnp3fw-*.8 \

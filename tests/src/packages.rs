@@ -9,13 +9,15 @@ use crate::commands::{script, succeed};
 /// The project's version, as Cargo.toml has it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The two packages, as scripts/deb made them.
+/// The packages, as scripts/deb made them.
 #[derive(Clone, Debug)]
 pub struct Packages {
     /// iptables-dnp3
     pub extension: PathBuf,
     /// xt-dnp3-dkms
     pub module: PathBuf,
+    /// dnp3fw
+    pub tool: PathBuf,
 }
 
 impl Packages {
@@ -38,6 +40,12 @@ impl Packages {
         Ok(Packages {
             extension: find("iptables-dnp3")?,
             module: find("xt-dnp3-dkms")?,
+            tool: find("dnp3fw")?,
         })
+    }
+
+    /// All of them.
+    pub fn all(&self) -> [&PathBuf; 3] {
+        [&self.extension, &self.module, &self.tool]
     }
 }

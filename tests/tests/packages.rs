@@ -299,7 +299,7 @@ fn the_packages_hold_what_they_should() -> Outcome {
         succeed(Command::new("dpkg-deb").arg("-f").arg(package).arg(field))
             .map(|text| text.trim().to_owned())
     };
-    for package in [&packages.extension, &packages.module] {
+    for package in packages.all() {
         assert_eq!(field(package, "Version")?, VERSION);
     }
 
@@ -369,8 +369,25 @@ fn the_packages_hold_what_they_should() -> Outcome {
     assert!(source.join("kmod/Kbuild.plain").exists());
     assert!(source.join("core/src/lib.rs").exists());
 
+    // The tool: all that `make install-cli` has, where Debian looks for it, and it runs.
+    let root = unpacked(&packages.tool, "dnp3fw")?;
+    let held = files(&root)?;
+    for file in [
+        "usr/bin/dnp3fw",
+        "usr/share/man/man8/dnp3fw.8.gz",
+        "usr/share/man/man8/dnp3fw-decode.8.gz",
+        "usr/share/bash-completion/completions/dnp3fw",
+        "usr/share/zsh/vendor-completions/_dnp3fw",
+        "usr/share/fish/vendor_completions.d/dnp3fw.fish",
+        "usr/share/doc/dnp3fw/copyright",
+    ] {
+        assert!(held.contains(file), "no {file} in dnp3fw");
+    }
+    let said = succeed(Command::new(root.join("usr/bin/dnp3fw")).arg("--version"))?;
+    assert_eq!(said, format!("dnp3fw {VERSION}\n"));
+
     // The checkout is as it was: it is a copy that is built.
-    for left in ["files", ".debhelper", "iptables-dnp3", "xt-dnp3-dkms"] {
+    for left in ["files", ".debhelper", "iptables-dnp3", "xt-dnp3-dkms", "dnp3fw"] {
         assert!(
             !project().join("debian").join(left).exists(),
             "debian/{left}"

@@ -47,7 +47,7 @@ impl Clean {
         let script = project().join("tests/clean-debian");
         let mut make = Command::new(script);
         make.args(["--make", suite])
-            .args([&packages.extension, &packages.module]);
+            .args(packages.all());
         let root = PathBuf::from(succeed(&mut make)?.trim());
         let state = directory(name)?;
         Ok(Clean { root, state })
@@ -71,7 +71,7 @@ impl Clean {
     /// that nobody boots takes a minute.
     fn install(&self, packages: &Packages) -> Outcome<String> {
         let mut files = String::new();
-        for package in [&packages.extension, &packages.module] {
+        for package in packages.all() {
             let name = package.file_name().unwrap_or_default();
             let to = self.share().join(name);
             fs::create_dir_all(self.share())
@@ -260,9 +260,9 @@ fn upgraded_in_debian_12() -> Outcome {
     fs::copy(clean.share().join("xt_dnp3.ko"), &module).map_err(|error| error.to_string())?;
 
     step("removing");
-    clean.apt("remove iptables-dnp3 xt-dnp3-dkms")?;
+    clean.apt("remove iptables-dnp3 xt-dnp3-dkms dnp3fw")?;
     assert_eq!(clean.built()?, BTreeSet::new());
-    clean.apt("purge iptables-dnp3 xt-dnp3-dkms")?;
+    clean.apt("purge iptables-dnp3 xt-dnp3-dkms dnp3fw")?;
     let mut after = clean.list()?;
     // The machine's key is DKMS's own; it serves the modules of other packages too.
     after.retain(|line| !path(line).starts_with("/var/lib/dkms/mok."));
@@ -316,7 +316,7 @@ fn rebuilt(suite: &str) -> Outcome {
     assert_eq!(clean.built()?, [installed(VERSION, first)].into());
 
     step(&format!("{suite}: removing"));
-    clean.apt("purge iptables-dnp3 xt-dnp3-dkms")?;
+    clean.apt("purge iptables-dnp3 xt-dnp3-dkms dnp3fw")?;
     let left = clean.run("find / -xdev -name '*dnp3*' ! -path '/mnt/*' ! -path '/var/cache/*'")?;
     assert_eq!(left, "", "after purge");
     Ok(())
@@ -325,7 +325,7 @@ fn rebuilt(suite: &str) -> Outcome {
 /// All that has come is a package's own, or where DKMS and depmod keep what they make: neither the build
 /// nor the maintainers' scripts leave anything elsewhere, and no unit is enabled.
 fn check_what_is_new(clean: &Clean, before: &BTreeSet<String>) -> Outcome {
-    let owned = clean.run("dpkg -L iptables-dnp3 xt-dnp3-dkms | xargs realpath -s --")?;
+    let owned = clean.run("dpkg -L iptables-dnp3 xt-dnp3-dkms dnp3fw | xargs realpath -s --")?;
     let owned: BTreeSet<&str> = owned.lines().collect();
     let after = clean.list()?;
     let mut strange = Vec::new();
