@@ -41,6 +41,16 @@ pub(crate) enum Command {
     /// A frame stands below the packet in which it ends.
     #[command(after_help = DECODE_EXAMPLES)]
     Decode(Decode),
+    /// Learn from captures who talks to whom: a baseline
+    ///
+    /// Masters, outstations, their IP and link addresses, functions, objects, intervals and volumes. Who
+    /// is master is told by the DIR bit of the frames, not by who opens the connection. What is not valid
+    /// is not learned; standard error has a line for each kind of it. Captures may be given in any
+    /// order: they are read in that of their time, standard input last. Intervals go on from one
+    /// to the next where no more time lies between them than between two packets of the first. A median
+    /// is that of 1024 intervals at most.
+    #[command(after_help = LEARN_EXAMPLES)]
+    Learn(Learn),
     /// Write the completions for a shell to standard output
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -99,6 +109,37 @@ pub(crate) struct Decode {
     /// A JSON object a line, for programs
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+const LEARN_EXAMPLES: &str = "\
+Examples:
+  dnp3fw learn monday.pcap tuesday.pcap -o baseline.json
+  tcpdump -i eth0 -G 86400 -W 1 -w - port 20000 | dnp3fw learn - -o baseline.json
+  dnp3fw learn station.pcap | jq -r '.communications[] | .master_ip + \" \" + .outstation_ip'
+
+Exit status:
+  0  everything was learned
+  1  not everything could be learned: standard error says what was left out; the baseline is written
+  2  the arguments are wrong, or a file cannot be opened or written
+  3  the input is damaged: what could be read was learned, and what could not is said
+
+Limits:
+  32768 pairs of hosts, 32768 pairs of stations, 131072 functions of them all, 262144 objects of these.
+  What is beyond is not learned, which is said, and is status 1.";
+
+#[derive(Args, Debug)]
+pub(crate) struct Learn {
+    /// Captures, pcap or pcapng; - is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Where to write the baseline; it appears there all at once, when it is complete. - is standard
+    /// output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub(crate) output: PathBuf,
+    /// A TCP or UDP port that carries DNP3; can be given several times
+    #[arg(long = "port", value_name = "PORT", default_value = "20000")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) ports: Vec<u16>,
 }
 
 /// Octets of an argument.

@@ -16,9 +16,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::ser::Formatter;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt::{self, Display};
-use std::io::{self, Read, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Read, Write};
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// The version of the form that is written, and the only one that is read.
@@ -509,7 +512,7 @@ fn said(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
 }
 
 /// Text of a file may hold line ends, and must not be longer than a person reads.
-fn on_a_line(text: &str) -> String {
+pub(crate) fn on_a_line(text: &str) -> String {
     const LONGEST: usize = 400;
     let mut line = String::new();
     for character in text.chars().take(LONGEST) {
@@ -665,6 +668,82 @@ fn check_times(captured: Option<&Captured>) -> Result<(), String> {
 pub fn write(baseline: &Baseline, mut output: impl Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut output, baseline)?;
     writeln!(output)
+}
+
+/// Writes a file all at once: `write` fills another one beside it, which then takes its place, so
+/// that at no time there is half a file of this name. What is no file, such as a pipe, is written to.
+///
+/// # Errors
+///
+/// One line that names the file.
+pub fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<(), String> {
+    let said = |error: io::Error| format!("{}: {error}", path.display());
+    let Some((path, temporary)) = beside(path).map_err(said)? else {
+        let mut output = BufWriter::new(File::create(path).map_err(said)?);
+        return write(&mut output)
+            .and_then(|()| output.flush())
+            .map_err(said);
+    };
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&temporary)
+        .map_err(said)?;
+    let mut output = BufWriter::new(file);
+    let replaced = write(&mut output)
+        .and_then(|()| output.into_inner().map_err(io::IntoInnerError::into_error))
+        .and_then(|file| {
+            if let Ok(about) = path.metadata() {
+                file.set_permissions(about.permissions())?;
+            }
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&temporary, &path));
+    if replaced.is_err() {
+        // What was wrong is said; that the rest cannot go either is no news.
+        let _ = fs::remove_file(&temporary);
+    }
+    replaced.map_err(said)
+}
+
+/// Whether [`replace()`] will find what it needs, to be asked before long work.
+///
+/// # Errors
+///
+/// One line that names the file.
+pub fn can_replace(path: &Path) -> Result<(), String> {
+    let said = |error: io::Error| format!("{}: {error}", path.display());
+    let Some((_, temporary)) = beside(path).map_err(said)? else {
+        return Ok(());
+    };
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&temporary)
+        .and_then(|_| fs::remove_file(&temporary))
+        .map_err(said)
+}
+
+/// The file that is meant, behind symbolic links, and another name in its folder; `None` where it is
+/// no file that could be replaced.
+fn beside(path: &Path) -> io::Result<Option<(PathBuf, PathBuf)>> {
+    let path = match path.metadata() {
+        Ok(about) if about.is_dir() => {
+            return Err(io::Error::other("is a directory; a file is wanted"));
+        }
+        Ok(about) if !about.is_file() => return Ok(None),
+        Ok(_) => path.canonicalize()?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+        Err(error) => return Err(error),
+    };
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.new", std::process::id()));
+    let temporary = path.with_file_name(name);
+    Ok(Some((path, temporary)))
 }
 
 /// Puts a value on one line, wherever it stands.

@@ -44,6 +44,7 @@ pub mod decode;
 mod event;
 pub mod functions;
 mod input;
+pub mod learn;
 mod message;
 mod names;
 pub mod objects;

@@ -6,12 +6,14 @@
 
 mod args;
 
-use args::{Arguments, Command, Decode, Octets};
+use args::{Arguments, Command, Decode, Learn, Octets};
 use clap::{CommandFactory, Parser};
 use dnp3fw::decode::{Form, Shower};
-use dnp3fw::{exit, functions, Counts, Event, Input, Options, Progress};
+use dnp3fw::learn::{first_time, Learner};
+use dnp3fw::{baseline, exit, functions, Counts, Event, Input, Options, Progress};
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
             })
         }
         Command::Decode(decode) => run_decode(&decode),
+        Command::Learn(learn) => run_learn(&learn),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "dnp3fw", &mut text);
@@ -172,6 +175,101 @@ fn run_decode(decode: &Decode) -> u8 {
         exit::OK if has_found => exit::FOUND,
         status => status,
     }
+}
+
+fn run_learn(learn: &Learn) -> u8 {
+    let is_file = learn.output.as_os_str() != "-";
+    let sources = match open(&learn.files, &[], &[]) {
+        Ok(sources) => sources,
+        Err(line) => return refuse(&line),
+    };
+    if is_file {
+        if let Err(line) = not_an_input(&learn.output, &sources)
+            .and_then(|()| baseline::can_replace(&learn.output))
+        {
+            return refuse(&line);
+        }
+    }
+    let sources = match in_order_of_time(sources) {
+        Ok(sources) => sources,
+        Err(line) => return refuse(&line),
+    };
+    let mut input = Input::new(Options {
+        ports: learn.ports.clone(),
+    });
+    let mut learner = Learner::new(&learn.ports);
+    let mut is_damaged = false;
+    let say = |lines: Vec<String>| {
+        for line in lines {
+            eprintln!("dnp3fw: {line}");
+        }
+    };
+    for (name, source) in sources {
+        learner.begin(&name);
+        let counts = read(&mut input, &name, source, true, &mut |event| {
+            learner.event(event)
+        });
+        is_damaged |= counts.damaged;
+        say(learner.end());
+    }
+    let has_found = learner.has_found();
+    let (learned, lines) = learner.finish();
+    say(lines);
+    let is_nothing = learned.communications.is_empty();
+    let status = if is_file {
+        baseline::replace(&learn.output, |output| baseline::write(&learned, output))
+            .map_or_else(|line| refuse(&line), |()| exit::OK)
+    } else {
+        let mut output = io::BufWriter::new(io::stdout().lock());
+        written(baseline::write(&learned, &mut output).and_then(|()| output.flush()))
+    };
+    match status {
+        exit::OK if is_damaged => exit::DAMAGED,
+        exit::OK if has_found || is_nothing => exit::FOUND,
+        status => status,
+    }
+}
+
+/// Writing must not take away what is read.
+fn not_an_input(path: &Path, sources: &[(String, Source)]) -> Result<(), String> {
+    let Ok(output) = path.metadata() else {
+        return Ok(());
+    };
+    for (name, source) in sources {
+        let (Source::Capture(file, _) | Source::Raw(file, _)) = source else {
+            continue;
+        };
+        let is_it =
+            |input: fs::Metadata| (input.dev(), input.ino()) == (output.dev(), output.ino());
+        if output.is_file() && file.metadata().is_ok_and(is_it) {
+            let path = path.display();
+            return Err(format!(
+                "{path}: is the input {name}; another file is wanted"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The same inputs, those first whose first packet is the oldest; last those that do not say so, or
+/// can be read but once.
+fn in_order_of_time(sources: Vec<(String, Source)>) -> Result<Vec<(String, Source)>, String> {
+    let mut timed = Vec::new();
+    for (name, source) in sources {
+        let mut time = None;
+        if let Source::Capture(mut file, length) = source {
+            if file.metadata().is_ok_and(|about| about.is_file()) {
+                time = first_time(&file);
+                file.rewind().map_err(|error| format!("{name}: {error}"))?;
+            }
+            timed.push((time.is_none(), time, name, Source::Capture(file, length)));
+        } else {
+            timed.push((true, time, name, source));
+        }
+    }
+    timed.sort_by(|a, b| (a.0, a.1, &a.2).cmp(&(b.0, b.1, &b.2)));
+    let sources = timed.into_iter();
+    Ok(sources.map(|(_, _, name, source)| (name, source)).collect())
 }
 
 /// Writes the manual pages, one for the program and one for each command.
