@@ -2,83 +2,20 @@
 
 //! The program as a user has it: arguments, output, exit status, memory.
 
+#[path = "support/run.rs"]
+mod run;
 mod support;
 #[path = "support/traffic.rs"]
 mod traffic;
 
 use dnp3_core::text::names::{FUNCTIONS, GROUPS};
 use dnp3_tests::vectors;
+use run::{expect, run, text, Scratch, DNP3FW};
 use serde_json::Value;
 use std::fs;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::io::BufWriter;
+use std::process::{Command, Stdio};
 use support::{datagram, ethernet, tagged, Segment};
-
-const DNP3FW: &str = env!("CARGO_BIN_EXE_dnp3fw");
-
-/// A folder that goes when it is no longer needed.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).expect("a folder");
-        Scratch(folder)
-    }
-
-    fn file(&self, name: &str, octets: &[u8]) -> String {
-        let path = self.0.join(name);
-        fs::write(&path, octets).expect("a file");
-        path.display().to_string()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn run_with(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(DNP3FW)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program");
-    let mut stdin = child.stdin.take().expect("its input");
-    let input = input.to_vec();
-    let writer = std::thread::spawn(move || {
-        // It need not read all.
-        let _ = stdin.write_all(&input);
-    });
-    let output = child.wait_with_output().expect("its output");
-    writer.join().expect("the writer");
-    output
-}
-
-fn run(arguments: &[&str]) -> Output {
-    run_with(arguments, &[])
-}
-
-fn text(octets: &[u8]) -> String {
-    String::from_utf8(octets.to_vec()).expect("UTF-8")
-}
-
-/// Runs it, and holds it to its exit status; returns output and errors.
-fn expect(status: i32, arguments: &[&str], input: &[u8]) -> (String, String) {
-    let output = run_with(arguments, input);
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(
-        output.status.code(),
-        Some(status),
-        "{arguments:?}\n{stdout}\n{stderr}"
-    );
-    (stdout, stderr)
-}
 
 fn capture() -> Vec<u8> {
     ethernet(&[
