@@ -51,6 +51,13 @@ pub(crate) enum Command {
     /// is that of 1024 intervals at most.
     #[command(after_help = LEARN_EXAMPLES)]
     Learn(Learn),
+    /// Write the rules that let through what is in a baseline, and nothing else
+    ///
+    /// It writes files for iptables-restore and ip6tables-restore: default drop, handshake and bare ACKs,
+    /// keep-alives, requests and responses between the hosts and stations of the baseline, and a reset for the rest.
+    /// What it has written it reads again, and holds it to the baseline, before there is a file.
+    #[command(after_help = RULES_EXAMPLES)]
+    Rules(Rules),
     /// Write the completions for a shell to standard output
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -88,6 +95,105 @@ Exit status:
   1  octets that are no valid frame were found, or objects that contradict the standard
   2  the arguments are wrong, or a file cannot be opened
   3  the input is damaged: what could be read was, and what could not is said";
+
+const RULES_EXAMPLES: &str = "\
+Examples:
+  dnp3fw rules --baseline baseline.json --ipv4 rules.v4 --ipv6 rules.v6
+  dnp3fw rules --baseline baseline.json | iptables-restore --test
+  dnp3fw rules --baseline plant.json --chain PLANT --ipv4 plant.v4
+  iptables-restore --noflush plant.v4 && iptables -I FORWARD -j PLANT
+  dnp3fw rules --baseline baseline.json --log nflog --nflog-group 20 --ipv4 rules.v4
+
+Why there is no output for nft:
+  nftables compares fields at fixed places. It has no expression for DNP3, and none can be loaded.
+  iptables-nft calls the match dnp3 through the kernel's nft_compat, and nft can neither write nor
+  take back such a rule. So the files are for iptables-restore, of either variant.
+
+Exit status:
+  0  the rules are written
+  2  the arguments or the baseline are wrong, or a file cannot be opened or written";
+
+#[derive(Args, Debug)]
+#[group(skip)]
+pub(crate) struct Rules {
+    /// The baseline, as dnp3fw learn writes it or in the simple form; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baseline: PathBuf,
+    /// Where the rules for IPv4 go; - is standard output, as for a baseline of one version of IP without these two
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ipv4: Option<PathBuf>,
+    /// Where those for IPv6 go; where the baseline has no IPv6 they let none through
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ipv6: Option<PathBuf>,
+    /// The chain: FORWARD on a gateway; INPUT, with OUTPUT, on a host itself; or one of your own, loaded by --noflush
+    #[arg(long, value_name = "CHAIN", default_value = "FORWARD", value_parser = dnp3fw::rules::names::entry)]
+    pub(crate) chain: dnp3fw::rules::Entry,
+    /// Leave FORWARD's policy as it is; without this it is DROP (those of INPUT and OUTPUT are left in any case)
+    #[arg(long)]
+    pub(crate) keep_policy: bool,
+    /// Judge each packet by itself, where connections cannot be followed: behind SYNPROXY or an offload
+    #[arg(long)]
+    pub(crate) no_track: bool,
+    /// What becomes of a refused packet before it is refused
+    #[arg(long, value_name = "HOW", default_value = "kernel")]
+    pub(crate) log: Log,
+    /// How such a line or record begins
+    #[arg(long, value_name = "TEXT", default_value = "dnp3 refused ", value_parser = log_prefix)]
+    pub(crate) log_prefix: String,
+    /// How many of them there may be
+    #[arg(long, value_name = "N/UNIT", default_value = "6/min", value_parser = log_limit)]
+    pub(crate) log_limit: String,
+    /// The group for --log nflog
+    #[arg(long, value_name = "GROUP", default_value = "20")]
+    pub(crate) nflog_group: u16,
+    /// Answer refused datagrams with an ICMP error, which tells scanners what is here; without this they are dropped
+    #[arg(long)]
+    pub(crate) udp_reject: bool,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+pub(crate) enum Log {
+    /// A line in the kernel's log
+    Kernel,
+    /// All of it to a group of NFLOG, for ulogd2 or tcpdump
+    Nflog,
+    /// Nothing
+    None,
+}
+
+/// What LOG takes, and iptables-save prints in one form.
+fn log_prefix(text: &str) -> Result<String, String> {
+    const LONGEST: usize = 29;
+    let allowed = |character: char| matches!(character, ' '..='~') && !"\"\\".contains(character);
+    match (1..=LONGEST).contains(&text.len()) && text.chars().all(allowed) {
+        true => Ok(text.into()),
+        false => Err(format!(
+            "1 to {LONGEST} characters of ASCII are allowed, but for \" and \\"
+        )),
+    }
+}
+
+/// What `-m limit` takes, as iptables-save prints it.
+fn log_limit(text: &str) -> Result<String, String> {
+    let allowed =
+        || "a number from 1 to 10000 and second, minute, hour or day: 6/minute".to_string();
+    let (number, unit) = text.split_once('/').ok_or_else(allowed)?;
+    let unit = ["second", "minute", "hour", "day"]
+        .into_iter()
+        .find(|name| !unit.is_empty() && name.starts_with(&unit.to_ascii_lowercase()));
+    let digits = number.chars().all(|digit| digit.is_ascii_digit()) && !number.starts_with('0');
+    match (number.parse::<u32>(), unit) {
+        (Ok(number @ 1..=10_000), Some(unit)) if digits => {
+            let short = match unit {
+                "second" => "sec",
+                "minute" => "min",
+                whole => whole,
+            };
+            Ok(format!("{number}/{short}"))
+        }
+        _ => Err(allowed()),
+    }
+}
 
 #[derive(Args, Debug)]
 #[group(skip)]

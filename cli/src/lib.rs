@@ -50,6 +50,7 @@ mod names;
 pub mod objects;
 mod packet;
 mod progress;
+pub mod rules;
 pub mod ruleset;
 mod stream;
 

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod rules_command;
 
 use args::{Arguments, Command, Decode, Learn, Octets};
 use clap::{CommandFactory, Parser};
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         }
         Command::Decode(decode) => run_decode(&decode),
         Command::Learn(learn) => run_learn(&learn),
+        Command::Rules(rules) => rules_command::run(&rules),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "dnp3fw", &mut text);
