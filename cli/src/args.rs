@@ -58,6 +58,18 @@ pub(crate) enum Command {
     /// What it has written it reads again, and holds it to the baseline, before there is a file.
     #[command(after_help = RULES_EXAMPLES)]
     Rules(Rules),
+    /// Say what rules would do to the packets of captures, before anyone loads them
+    ///
+    /// The rules are a file of iptables-save or ip6tables-save, or of dnp3fw rules. Each packet takes the way
+    /// that it takes in the kernel: fragments are put together, conntrack sees it (as in Linux 6.12, with the time
+    /// of the capture), the chain FORWARD judges it, and --track follows its connection; what is
+    /// dropped changes nothing behind the rules. Listed are the packets that would not be accepted, then
+    /// what each rule counts, as iptables -vL does. Rules that cannot be judged are named, and packets
+    /// whose fate hangs on one are uncertain. Checksums are taken for right. Captures are read in the order
+    /// of their time, and connections go on from one to the next. Capture on one interface: of a
+    /// packet that is seen twice each is judged.
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(Check),
     /// Write the completions for a shell to standard output
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -95,6 +107,62 @@ Exit status:
   1  octets that are no valid frame were found, or objects that contradict the standard
   2  the arguments are wrong, or a file cannot be opened
   3  the input is damaged: what could be read was, and what could not is said";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  iptables-save | dnp3fw check --rules - station.pcap
+  dnp3fw check --rules rules.v4 --rules rules.v6 monday.pcapng tuesday.pcapng
+  dnp3fw check --rules plant.v4 --chain PLANT --summary station.pcap
+  dnp3fw check --rules rules.v4 --interface eth0=192.0.2.0/24 --interface eth1=198.51.100.0/24 station.pcap
+  dnp3fw check --json --rules rules.v4 station.pcap | jq 'select(.type == \"packet\")'
+
+What is understood:
+  of the table filter: chains and policies, -A -I -N -P, -s -d -p -i -o -f -j -g, -m tcp, udp, icmp, multiport,
+  conntrack (--ctstate, --ctdir), state, dnp3, comment, limit (which may match), and the targets ACCEPT, DROP,
+  REJECT, LOG, NFLOG, RETURN and chains. Everything else is named, and could not be judged.
+
+Exit status:
+  0  all packets are accepted
+  1  some are not, or it is not certain
+  2  the arguments or the rules are wrong, or a file cannot be opened
+  3  a capture is damaged: what could be read was, and what could not is said";
+
+#[derive(Args, Debug)]
+#[group(skip)]
+pub(crate) struct Check {
+    /// The rules, one file for IPv4 and one for IPv6 at most; - is standard input
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) rules: Vec<PathBuf>,
+    /// Captures, pcap or pcapng; - is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The chain that the packets come to
+    #[arg(long, value_name = "CHAIN", default_value = "FORWARD")]
+    pub(crate) chain: String,
+    /// An interface and the hosts behind it, for rules with -i and -o; can be given several times
+    #[arg(long = "interface", value_name = "NAME=ADDRESS/MASK", value_parser = interface)]
+    pub(crate) interfaces: Vec<(String, dnp3fw::ruleset::Net)>,
+    /// List accepted packets too
+    #[arg(long, conflicts_with_all = ["summary", "quiet"])]
+    pub(crate) all: bool,
+    /// List no packets, only what the rules count
+    #[arg(long)]
+    pub(crate) summary: bool,
+    /// Write nothing to standard output; the exit status says it
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) quiet: bool,
+    /// A JSON object a line, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn interface(text: &str) -> Result<(String, dnp3fw::ruleset::Net), String> {
+    let (name, net) = text
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or("as eth0=192.0.2.0/24 one is given")?;
+    Ok((name.to_owned(), net.parse()?))
+}
 
 const RULES_EXAMPLES: &str = "\
 Examples:

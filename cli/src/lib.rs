@@ -39,7 +39,10 @@
 
 pub mod baseline;
 mod capture;
+pub mod check;
+mod conntrack;
 mod cut;
+mod datagram;
 pub mod decode;
 mod event;
 pub mod functions;
@@ -53,6 +56,7 @@ mod progress;
 pub mod rules;
 pub mod ruleset;
 mod stream;
+mod track;
 
 pub use event::{
     Assembly, Bad, Ends, Event, Fault, Fragment, Frame, Gap, Origin, Packet, Protocol, Unfinished,

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod check_command;
 mod rules_command;
 
 use args::{Arguments, Command, Decode, Learn, Octets};
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Decode(decode) => run_decode(&decode),
         Command::Learn(learn) => run_learn(&learn),
         Command::Rules(rules) => rules_command::run(&rules),
+        Command::Check(check) => check_command::run(&check),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "dnp3fw", &mut text);

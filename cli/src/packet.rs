@@ -31,10 +31,10 @@ const SLL: usize = 16;
 /// And of its version 2, where the EtherType comes first.
 const SLL2: usize = 20;
 /// Datagrams that are in pieces; older ones are given up, this many at a time.
-const MAX_DATAGRAMS: u64 = 128;
+pub(crate) const MAX_DATAGRAMS: u64 = 128;
 
 /// Where a packet's first header begins.
-enum Start<'a> {
+pub(crate) enum Start<'a> {
     Ethernet(&'a [u8]),
     Typed(EtherType, &'a [u8]),
     Ip(&'a [u8]),
@@ -42,7 +42,7 @@ enum Start<'a> {
 
 impl<'a> Start<'a> {
     /// `None` where the link type is not known, or there is no packet in it.
-    fn of(link_type: u32, octets: &'a [u8]) -> Option<Start<'a>> {
+    pub(crate) fn of(link_type: u32, octets: &'a [u8]) -> Option<Start<'a>> {
         match link_type {
             link_type::ETHERNET => Some(Start::Ethernet(octets)),
             link_type::RAW
@@ -64,7 +64,7 @@ impl<'a> Start<'a> {
         }
     }
 
-    fn lax(&self) -> Option<LaxSlicedPacket<'a>> {
+    pub(crate) fn lax(&self) -> Option<LaxSlicedPacket<'a>> {
         match self {
             Start::Ethernet(octets) => LaxSlicedPacket::from_ethernet(octets).ok(),
             Start::Typed(ether_type, octets) => {
@@ -74,7 +74,7 @@ impl<'a> Start<'a> {
         }
     }
 
-    fn strict(&self) -> Option<SlicedPacket<'a>> {
+    pub(crate) fn strict(&self) -> Option<SlicedPacket<'a>> {
         match self {
             Start::Ethernet(octets) => SlicedPacket::from_ethernet(octets).ok(),
             Start::Typed(ether_type, octets) => {
@@ -90,7 +90,7 @@ fn ether_type(octets: &[u8]) -> Option<EtherType> {
     Some(EtherType(u16::from_be_bytes(*octets)))
 }
 
-fn is_known(link_type: u32) -> bool {
+pub(crate) fn is_known(link_type: u32) -> bool {
     Start::of(link_type, &[0; SLL2]).is_some()
 }
 

@@ -80,6 +80,20 @@ impl Net {
     }
 }
 
+impl std::str::FromStr for Net {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Net, String> {
+        let family = if words::is_v6(text) {
+            Family::V6
+        } else {
+            Family::V4
+        };
+        words::net(text, family)?
+            .ok_or_else(|| format!("{} is a name; an address is wanted", words::quoted(text)))
+    }
+}
+
 /// A test of `-m tcp`, `-m udp` or `-m multiport`: which ports are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
@@ -345,7 +359,7 @@ struct Ways {
 /// A walk under way.
 struct Walk<'a> {
     rules: &'a Ruleset,
-    ask: &'a mut dyn FnMut(usize, &Rule) -> Answer,
+    ask: &'a mut dyn FnMut(usize, &Rule, bool) -> Answer,
     tell: &'a mut dyn FnMut(Step),
     asked: u64,
 }
@@ -363,6 +377,16 @@ impl Ruleset {
         &self,
         chain: usize,
         ask: &mut dyn FnMut(usize, &Rule) -> Answer,
+        tell: &mut dyn FnMut(Step),
+    ) -> Outcome {
+        self.walk_knowing(chain, &mut |number, rule, _| ask(number, rule), tell)
+    }
+
+    /// The same; `ask` hears as well whether it is certain that the packet comes to the rule.
+    pub fn walk_knowing(
+        &self,
+        chain: usize,
+        ask: &mut dyn FnMut(usize, &Rule, bool) -> Answer,
         tell: &mut dyn FnMut(Step),
     ) -> Outcome {
         let mut walk = Walk {
@@ -422,7 +446,7 @@ impl Walk<'_> {
                     back: false,
                 };
             }
-            let answer = (self.ask)(number, rule);
+            let answer = (self.ask)(number, rule, *surely);
             let is_certain = match answer {
                 Answer::No => continue,
                 Answer::HotDrop | Answer::MaybeHotDrop => {

@@ -1164,6 +1164,27 @@ impl<'a> Parser<'a> {
         Ok(true)
     }
 
+    /// A conntrack match that asks for a state and a direction takes any direction where there is no
+    /// connection, which two tests would not.
+    fn join_ctdir(&mut self) {
+        let of_both: Vec<usize> = self
+            .conditions
+            .iter()
+            .filter(|(_, condition)| matches!(condition.test, Test::OfOriginal(_)))
+            .map(|(place, _)| *place)
+            .filter(|place| {
+                self.conditions
+                    .iter()
+                    .any(|(of, condition)| of == place && matches!(condition.test, Test::State(_)))
+            })
+            .collect();
+        for (place, condition) in &mut self.conditions {
+            if of_both.contains(place) && matches!(condition.test, Test::OfOriginal(_)) {
+                condition.test = unknown("--ctdir beside --ctstate is not known here".into());
+            }
+        }
+    }
+
     /// The rule, or several where an option has several addresses.
     fn finish(mut self) -> Result<Vec<Parts>, Refused> {
         let protocol = match self.protocol {
@@ -1229,6 +1250,7 @@ impl<'a> Parser<'a> {
         if self.given.contains(&'T') {
             need(&[number::TCP], "--reject-with tcp-reset", "-p tcp")?;
         }
+        self.join_ctdir();
         self.conditions.sort_by_key(|(place, _)| *place);
         let target = self.target.unwrap_or(Target::None);
         let either = |conditions: Vec<Condition>| {
