@@ -425,9 +425,6 @@ impl<W: Write> Checker<W> {
                     if surely || is_worse {
                         verdict = found;
                         why = rule.map_or(Why::Policy, Why::Rule);
-                    } else if found != Verdict::Accept && verdict == Verdict::Accept {
-                        verdict = found;
-                        why = rule.map_or(Why::Policy, Why::Rule);
                     }
                 }
             },

@@ -254,6 +254,8 @@ pub struct Chain {
     pub line: usize,
     /// That of a built-in chain.
     pub policy: Option<Policy>,
+    /// Packets and octets that the file says its policy has counted.
+    pub counter: Option<(u64, u64)>,
     /// The rules, by their places in [`Ruleset::rules`].
     pub rules: Vec<usize>,
 }

@@ -220,6 +220,7 @@ impl File {
                 name: (*name).into(),
                 line: 0,
                 policy: Some(Policy::Accept),
+                counter: None,
                 rules: Vec::new(),
             })
             .collect();
@@ -308,9 +309,11 @@ impl File {
     /// `:FORWARD DROP [0:0]`
     fn chain_line(&mut self, text: &str) -> Result<(), Refused> {
         let words: Vec<_> = text.split_ascii_whitespace().collect();
-        let (name, policy) = match *words.as_slice() {
-            [name, policy] => (name, policy),
-            [name, policy, counter] if words::counter(counter).is_some() => (name, policy),
+        let (name, policy, counter) = match *words.as_slice() {
+            [name, policy] => (name, policy, None),
+            [name, policy, counter] if words::counter(counter).is_some() => {
+                (name, policy, words::counter(counter))
+            }
             _ => {
                 return Err(format!(
                     "{} is no chain; as :FORWARD DROP [0:0] or :NAME - [0:0] one is",
@@ -319,7 +322,7 @@ impl File {
             }
         };
         if BUILT_IN.contains(&name) {
-            return self.policy(name, policy);
+            return self.policy(name, policy, counter);
         }
         if policy != "-" {
             return Err(format!(
@@ -331,7 +334,12 @@ impl File {
         self.new_chain(name)
     }
 
-    fn policy(&mut self, name: &str, policy: &str) -> Result<(), Refused> {
+    fn policy(
+        &mut self,
+        name: &str,
+        policy: &str,
+        counter: Option<(u64, u64)>,
+    ) -> Result<(), Refused> {
         let number = self.known(name)?;
         let line = self.line;
         let policy = match policy {
@@ -349,6 +357,7 @@ impl File {
         match self.set.chains.get_mut(number) {
             Some(chain) if chain.policy.is_some() => {
                 chain.policy = Some(policy);
+                chain.counter = counter;
                 chain.line = line;
                 Ok(())
             }
@@ -386,6 +395,7 @@ impl File {
             name: name.into(),
             line: self.line,
             policy: None,
+            counter: None,
             rules: Vec::new(),
         });
         Ok(())
@@ -417,7 +427,7 @@ impl File {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match *words.as_slice() {
             ["-N" | "--new-chain", name] => self.new_chain(name),
-            ["-P" | "--policy", name, policy] => self.policy(name, policy),
+            ["-P" | "--policy", name, policy] => self.policy(name, policy, None),
             ["-A" | "--append", name, ref options @ ..] => {
                 let chain = self.known(name)?;
                 self.rule(chain, None, options, text, counter)
