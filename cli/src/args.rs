@@ -47,8 +47,8 @@ pub(crate) enum Command {
     /// is master is told by the DIR bit of the frames, not by who opens the connection. What is not valid
     /// is not learned; standard error has a line for each kind of it. Captures may be given in any
     /// order: they are read in that of their time, standard input last. Intervals go on from one
-    /// to the next where no more time lies between them than between two packets of the first. A median
-    /// is that of 1024 intervals at most.
+    /// to the next where not much more time lies between them than between two packets of the first; a
+    /// message of which each has a part is not learned. A median is that of 1024 intervals at most.
     #[command(after_help = LEARN_EXAMPLES)]
     Learn(Learn),
     /// Write the rules that let through what is in a baseline, and nothing else

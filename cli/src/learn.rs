@@ -20,6 +20,7 @@ use crate::event::{
     is_response, Assembly, Bad, Ends, Event, Fault, Fragment, Frame, Origin, Packet, Protocol,
 };
 use crate::objects::{Headers, Problem};
+use dnp3_core::frame::{Event as Step, Walk};
 use dnp3_core::link::TRANSPORT_FIR;
 use dnp3_core::text::names::function as function_name;
 use lru::LruCache;
@@ -48,6 +49,8 @@ const MAX_SAMPLES_EACH: usize = 1_024;
 const MIN_SAMPLES_EACH: usize = 4;
 /// Connections that are known at a time; the one longest without a packet goes.
 const MAX_FLOWS: NonZeroUsize = NonZeroUsize::new(32_768).unwrap();
+/// The longest frame, in octets.
+const MAX_FRAME: usize = 292;
 /// Facts and objects that there is always room for.
 const KEPT: usize = 4_096;
 
@@ -302,9 +305,12 @@ impl FunctionState {
         if have == self.samples.capacity() && have < MAX_SAMPLES_EACH {
             let more = have.max(MIN_SAMPLES_EACH);
             let cost = if have == 0 { 0 } else { more };
-            if let Some(left) = room.checked_sub(cost) {
-                *room = left;
-                self.samples.reserve_exact(more);
+            match room.checked_sub(cost) {
+                Some(left) => {
+                    *room = left;
+                    self.samples.reserve_exact(more);
+                }
+                None => *room = 0,
             }
         }
         if have < self.samples.capacity() {
@@ -350,6 +356,32 @@ impl FunctionState {
     }
 }
 
+/// Whether a TCP packet goes on behind its last frame with what cannot become one. That it is bad is
+/// told when the next packet comes, which is too late.
+fn ends_wrong(payload: &[u8], last_frame: &[u8]) -> bool {
+    if payload.is_empty() || last_frame.is_empty() {
+        return false;
+    }
+    for behind in 0..payload.len().min(MAX_FRAME) {
+        let (before, tail) = payload.split_at(payload.len() - behind);
+        // The frame may have begun in another packet, whose octets are not in this one.
+        let wanted = last_frame.len().min(before.len());
+        if before.ends_with(&last_frame[last_frame.len() - wanted..]) {
+            let mut walk = Walk::new();
+            let mut rest = tail;
+            loop {
+                let (step, left) = walk.step(rest);
+                rest = left;
+                if step != Step::Addressed {
+                    return step == Step::Wrong;
+                }
+            }
+        }
+    }
+    // So much is a frame, or never becomes one.
+    true
+}
+
 /// Numbers that look like chance, of a row of numbers (splitmix64).
 fn spread(number: u64) -> u64 {
     let mut number = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -383,6 +415,9 @@ pub struct Learner {
     /// What the packet that is read has brought so far, and the objects of its messages.
     facts: Vec<Fact>,
     objects: Vec<u16>,
+    /// Its TCP payload, and the last frame in it.
+    payload: Vec<u8>,
+    last_frame: Vec<u8>,
     /// The packet that is read, where it is a datagram with a wrong length.
     wrong_length: Option<u64>,
     /// Messages that have begun, and have not ended yet.
@@ -394,7 +429,7 @@ pub struct Learner {
     from: Option<u64>,
     to: Option<u64>,
     /// Of the row of captures that follow each other without a break: when its last packet was, and
-    /// the longest time between two packets.
+    /// the longest time between two packets. A break is more than twice that time.
     row: u32,
     row_end: Option<u64>,
     silence: u64,
@@ -423,6 +458,8 @@ impl Learner {
             sample_room: MAX_SAMPLES,
             facts: Vec::new(),
             objects: Vec::new(),
+            payload: Vec::new(),
+            last_frame: Vec::new(),
             wrong_length: None,
             open: 0,
             tallies: Default::default(),
@@ -534,6 +571,8 @@ impl Learner {
             ..Flow::default()
         });
         self.wrong_length = None;
+        self.payload.clear();
+        self.last_frame.clear();
         match ends.protocol {
             Protocol::Udp => {
                 let length = packet.octets.get(4..6).and_then(<[u8]>::first_chunk);
@@ -562,6 +601,12 @@ impl Learner {
                     }
                 }
                 flow.urgent |= flags & URG != 0;
+                let header = packet
+                    .octets
+                    .get(12)
+                    .map_or(0, |octet| usize::from(octet >> 4) * 4);
+                let payload = packet.octets.get(header..).unwrap_or_default();
+                self.payload.extend_from_slice(payload);
             }
         }
     }
@@ -573,7 +618,7 @@ impl Learner {
         if !std::mem::replace(&mut self.begun, true) {
             let goes_on = self
                 .row_end
-                .is_some_and(|end| end <= time && time - end <= self.silence);
+                .is_some_and(|end| end <= time && time - end <= self.silence.saturating_mul(2));
             if !goes_on {
                 if self.row_end.is_some_and(|end| end > time) {
                     let name = self.files.last().cloned().unwrap_or_default();
@@ -626,6 +671,10 @@ impl Learner {
         }
         if self.wrong_length == Some(frame.origin.packet) {
             return self.tally(Why::Length, &frame.origin, "");
+        }
+        if frame.origin.packet == self.last_packet {
+            self.last_frame.clear();
+            self.last_frame.extend_from_slice(frame.octets);
         }
         let (pair, side) = Pair::of(&ends);
         let mut first_packet = frame.first_packet;
@@ -730,6 +779,16 @@ impl Learner {
     fn flush(&mut self) {
         if self.facts.is_empty() {
             return;
+        }
+        if ends_wrong(&self.payload, &self.last_frame) {
+            for at in 0..self.facts.len() {
+                let fact = &mut self.facts[at];
+                if fact.origin.packet == self.last_packet && !fact.is_beside {
+                    fact.is_beside = true;
+                    let origin = fact.origin;
+                    self.tally(Why::Beside, &origin, "");
+                }
+            }
         }
         let facts = std::mem::take(&mut self.facts);
         let objects = std::mem::take(&mut self.objects);
@@ -872,7 +931,7 @@ impl Learner {
                 self.forgotten
             ));
         }
-        if self.sample_room < MAX_SAMPLES_EACH {
+        if self.sample_room == 0 {
             lines.push(format!(
                 "the medians of some intervals are those of fewer than {MAX_SAMPLES_EACH}, since there \
                  is room for {MAX_SAMPLES} intervals of all functions"

@@ -4,6 +4,7 @@
 //! captures are always there; where others are not, a line says so and their test is ignored.
 
 use dnp3_tests::captures::{self, Frame};
+use dnp3fw::learn::Learner;
 use dnp3fw::{Assembly, Event, Input, Options, Progress};
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::collections::{BTreeMap, BTreeSet};
@@ -144,6 +145,102 @@ fn fragment_by_fragment(name: &str, path: &Path) -> Result<(), Failed> {
     answer(failures)
 }
 
+/// A link, and a function on it.
+type Use = (u16, u16, u8);
+
+/// What is not learned of what tshark lists: capture, use, how often of it, and why.
+const NOT_LEARNED: &[(&str, Use, u64, &str)] = &[
+    ("arkime/dnp3_synthetic.pcap", (20, 10, 129), 1, OBJECTS),
+    ("arkime/dnp3_synthetic.pcap", (20_000, 10, 1), 1, DIR),
+    (
+        "suricata-verify/dnp3-max-points.pcap",
+        (4, 3, 2),
+        2,
+        "one without DIR, and one without its last segment",
+    ),
+    (
+        "suricata-verify/dnp3-too-long-reassembly-request.pcap",
+        (3, 2, 1),
+        1,
+        OPEN,
+    ),
+    (
+        "suricata-verify/dnp3-too-long-reassembly-response.pcap",
+        (3, 2, 129),
+        1,
+        OPEN,
+    ),
+    (
+        "zeek/dnp3-flowbuffer-overflow-assert.pcap",
+        (1, 1024, 0),
+        1,
+        OPEN,
+    ),
+    ("zeek/dnp3.pcap", (3, 4, 18), 2, OBJECTS),
+    ("zeek/dnp3.pcap", (3, 65_535, 18), 2, OBJECTS),
+    ("zeek/dnp3.pcap", (3, 65_535, 21), 2, OBJECTS),
+];
+const OBJECTS: &str = "what follows the function code are no objects";
+const DIR: &str = "a request without DIR";
+const OPEN: &str = "its last segment is not in the capture";
+
+/// Who sends which function to whom, and how often: what is learned, against tshark's list of first
+/// segments. It lists what was sent again as often as it was.
+fn learned(name: &str, path: &Path) -> Result<(), Failed> {
+    let ports = [port(name)];
+    let mut learner = Learner::new(&ports);
+    learner.begin(name);
+    let mut input = Input::new(Options {
+        ports: ports.to_vec(),
+    });
+    let file = File::open(path).expect("the capture");
+    input.capture(name, file, &Progress::none(), &mut |event| {
+        learner.event(event)
+    });
+    learner.end();
+    let (baseline, _) = learner.finish();
+    let mut ours: BTreeMap<Use, u64> = BTreeMap::new();
+    for link in baseline.communications.iter().flat_map(|one| &one.links) {
+        let (Some(master), Some(outstation)) = (link.master, link.outstation) else {
+            return Err("a link of any stations was learned".into());
+        };
+        for one in link.requests.iter().chain(&link.responses) {
+            *ours.entry((master, outstation, one.function)).or_default() += one.messages;
+        }
+    }
+    let mut tshark: BTreeMap<Use, u64> = BTreeMap::new();
+    for frame in captures::tshark(&path.with_extension("tsv"))
+        .into_values()
+        .flatten()
+    {
+        let Some(function) = frame.function else {
+            continue;
+        };
+        let (master, outstation) = match frame.control & 0x80 != 0 {
+            true => (frame.source, frame.destination),
+            false => (frame.destination, frame.source),
+        };
+        *tshark.entry((master, outstation, function)).or_default() += 1;
+    }
+    let mut failures = Vec::new();
+    let keys: BTreeSet<_> = ours.keys().chain(tshark.keys()).copied().collect();
+    for key in keys {
+        let left_out = NOT_LEARNED
+            .iter()
+            .filter(|(capture, left_out, ..)| *capture == name && *left_out == key)
+            .map(|(_, _, count, _)| count)
+            .sum::<u64>();
+        let count = |of: &BTreeMap<Use, u64>| of.get(&key).copied().unwrap_or(0);
+        let (learned, listed) = (count(&ours), count(&tshark));
+        if learned + left_out != listed {
+            failures.push(format!(
+                "{key:?}: learned {learned}, left out {left_out}, listed by tshark {listed}"
+            ));
+        }
+    }
+    answer(failures)
+}
+
 fn answer(failures: Vec<String>) -> Result<(), Failed> {
     match failures.is_empty() {
         true => Ok(()),
@@ -159,6 +256,10 @@ fn main() {
             let (n, p) = (name.clone(), path.clone());
             trials.push(Trial::test(format!("frames::{name}"), move || {
                 frame_by_frame(&n, &p)
+            }));
+            let (n, p) = (name.clone(), path.clone());
+            trials.push(Trial::test(format!("learned::{name}"), move || {
+                learned(&n, &p)
             }));
             if has_functions {
                 trials.push(Trial::test(format!("fragments::{name}"), move || {
