@@ -63,7 +63,7 @@ pub enum Log {
     Kernel {
         /// What it begins with.
         prefix: String,
-        /// How many there can be, as `-m limit` has it: `6/minute`.
+        /// How many there can be, as iptables-save prints it: `6/min`.
         limit: String,
     },
     /// All of it, for a program that listens to a group of NFLOG.
@@ -85,7 +85,7 @@ impl Default for Options {
             track: true,
             log: Log::Kernel {
                 prefix: "dnp3 refused ".into(),
-                limit: "6/minute".into(),
+                limit: "6/min".into(),
             },
             udp_reject: false,
         }

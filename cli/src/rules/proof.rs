@@ -481,3 +481,100 @@ fn compare(passes: &Passes, flows: &Flows) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::baseline;
+    use crate::rules::write::write;
+
+    const BASELINE: &str = r#"{ "version": 1, "communications": [
+        { "master_ip": "192.0.2.10", "outstation_ip": "198.51.100.20", "protocol": "tcp", "port": 20000,
+          "opened_by": "master", "links": [
+            { "master": 1, "outstation": 10, "requests": [{ "function": 1 }], "responses": [{ "function": 129 }] },
+            { "master": 1, "outstation": 12, "requests": [{ "function": 2 }], "responses": [{ "function": 129 }] } ] },
+        { "master_ip": "192.0.2.11", "outstation_ip": "198.51.100.20", "protocol": "udp", "port": 20000,
+          "opened_by": "master", "links": [
+            { "master": 1, "outstation": 10, "requests": [{ "function": 1 }], "responses": [{ "function": 129 }] } ] }
+    ] }"#;
+
+    fn made() -> (Flows, String) {
+        let baseline = baseline::read("test", BASELINE.as_bytes()).expect("a baseline");
+        let flows = Flows::of(&baseline, Family::V4, &Options::default());
+        let text = write(&baseline, "test", Family::V4, &flows, &Options::default());
+        (flows, text)
+    }
+
+    fn proved(flows: &Flows, text: String) -> Result<Rules, String> {
+        prove(text, Family::V4, flows, &Options::default())
+    }
+
+    #[test]
+    fn what_is_made_is_proved() {
+        let (flows, text) = made();
+        let rules = proved(&flows, text.clone()).expect("rules");
+        assert_eq!(rules.text, text);
+        assert!(rules.met > 5 && rules.met <= rules.most);
+    }
+
+    #[test]
+    fn every_change_is_found() {
+        let (flows, text) = made();
+        for (from, to) in [
+            // Too much.
+            ("--fc 1,link", "--fc 1:2,link"),
+            ("--fc 1,link", "--fc 1,link,cont"),
+            ("--daddr 12 ", "--daddr 11:12 "),
+            ("--saddr 1 ", ""),
+            (" --dir master", ""),
+            ("-s 192.0.2.10/32 ", ""),
+            ("-s 192.0.2.10/32 ", "-s 192.0.2.10/31 "),
+            ("-s 198.51.100.20/32 ", "-s 198.51.100.0/24 "),
+            ("NEW,ESTABLISHED", "NEW,RELATED,ESTABLISHED -m dnp3 --fc 1"),
+            (
+                "ESTABLISHED -m dnp3 --saddr",
+                "ESTABLISHED,NEW -m dnp3 --saddr",
+            ),
+            ("--fc 1,link", "! --fc 1,link"),
+            ("--dport 20000 -m conntrack", "-m conntrack"),
+            ("--status none", "--status none,valid"),
+            ("-j REJECT --reject-with tcp-reset", "-j ACCEPT"),
+            ("--ctstate RELATED", "--ctstate RELATED,ESTABLISHED"),
+            (" -j DNP3-REQ\n", " -j ACCEPT\n"),
+            // Too little.
+            ("--fc 1,link", "--fc 1"),
+            ("--daddr 12 ", "--daddr 13 "),
+            ("-s 192.0.2.10/32 ", "-s 192.0.2.12/32 "),
+            ("--ctstate INVALID", "--ctstate INVALID,ESTABLISHED"),
+            ("-A DNP3 -p tcp -m tcp --dport 20000 -j DNP3-REQ\n", ""),
+            // What cannot be read.
+            ("-m conntrack", "-m helper --helper ftp -m conntrack"),
+            ("COMMIT", ""),
+        ] {
+            let changed = text.replace(from, to);
+            assert_ne!(changed, text, "there is no {from:?}\n{text}");
+            let found = proved(&flows, changed);
+            assert!(found.is_err(), "{from:?} became {to:?}, and was not found");
+        }
+    }
+
+    #[test]
+    fn chains_lie_no_deeper_than_nf_tables_takes() {
+        let (flows, text) = made();
+        // FORWARD, the chains between, DNP3, and three below it.
+        for (between, is_taken) in [(DEEPEST - 5, true), (DEEPEST - 4, false)] {
+            let names: Vec<_> = (0..between).map(|number| format!("X{number}")).collect();
+            let mut changed = text.replace("-j DNP3\n", "-j X0\n");
+            for (name, next) in names
+                .iter()
+                .zip(names.iter().skip(1).map(String::as_str).chain(["DNP3"]))
+            {
+                changed = changed
+                    .replace("*filter\n", &format!("*filter\n:{name} - [0:0]\n"))
+                    .replace("COMMIT", &format!("-A {name} -j {next}\nCOMMIT"));
+            }
+            let found = proved(&flows, changed);
+            assert_eq!(found.is_ok(), is_taken, "{between} chains: {found:?}");
+        }
+    }
+}
