@@ -276,7 +276,8 @@ pub(crate) struct Question<'r, S: BorrowMut<Scan>> {
 }
 
 impl<'r, S: BorrowMut<Scan>> Question<'r, S> {
-    /// `scan` is room for a search, in which none has begun.
+    /// `scan` is room for a search; unless none was there, [`Question::begin_search`] has to come
+    /// before the first octet.
     pub(crate) fn new(rule: &'r Rule, scan: S) -> Question<'r, S> {
         let reading = rule.has_frame_test().then(|| rule.reading());
         let may_be_bad = rule.statuses() & (status::PARTIAL | status::MALFORMED) != 0;
@@ -310,6 +311,11 @@ impl<'r, S: BorrowMut<Scan>> Question<'r, S> {
         if self.scans {
             self.scan.borrow_mut().take(self.rule, octets);
         }
+    }
+
+    /// Begins to search, in room where another search may have been.
+    pub(crate) fn begin_search(&mut self) {
+        *self.scan.borrow_mut() = Scan::new();
     }
 
     /// Octets that were to be searched are not there any more.

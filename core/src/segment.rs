@@ -58,16 +58,35 @@ impl Segment {
 
     /// Reads the header; `None` when it is cut short or cannot be right.
     pub fn read(packet: &dyn Packet, headers: &Headers) -> Option<Segment> {
+        Segment::read_by(packet, packet.linear(), headers, &mut [0; HEADER as usize])
+    }
+
+    /// The same. Where the header is not in the linear part it is copied to `room`.
+    #[inline(always)]
+    pub(crate) fn read_by(
+        packet: &dyn Packet,
+        linear: &[u8],
+        headers: &Headers,
+        room: &mut [u8; HEADER as usize],
+    ) -> Option<Segment> {
         let end = packet.len().min(headers.end);
-        let mut header = [0u8; HEADER as usize];
-        read(packet, headers.transport, end, &mut header)?;
+        let behind = headers.transport.checked_add(HEADER)?;
+        if behind > end {
+            return None;
+        }
+        let header = match in_place(linear, headers.transport, behind).and_then(<[u8]>::first_chunk)
+        {
+            Some(header) => header,
+            None if packet.copy(headers.transport, room) => &*room,
+            None => return None,
+        };
         let data_offset = u32::from(header[offset::DATA_OFFSET] >> 4).wrapping_mul(4);
         let from = headers.transport.checked_add(data_offset)?;
         (data_offset >= HEADER && from <= end).then_some(Segment {
             from,
             to: end,
-            sequence: number(&header, offset::SEQUENCE),
-            acknowledgement: number(&header, offset::ACKNOWLEDGEMENT),
+            sequence: number(header, offset::SEQUENCE),
+            acknowledgement: number(header, offset::ACKNOWLEDGEMENT),
             flags: header[offset::FLAGS],
         })
     }
@@ -75,6 +94,12 @@ impl Segment {
     /// Whether one of these flags is set.
     pub fn has(&self, flags: u8) -> bool {
         self.flags & flags != 0
+    }
+
+    /// Whether it has nothing that has a place in a stream: neither octets nor its end, nor what makes
+    /// their places doubtful.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.length() == 0 && !self.has(flag::SYN | flag::FIN | flag::URG)
     }
 
     /// Octets of payload.
@@ -86,6 +111,11 @@ impl Segment {
 fn number(header: &[u8; HEADER as usize], at: usize) -> u32 {
     let octets = header.get(at..).and_then(|rest| rest.first_chunk());
     u32::from_be_bytes(octets.copied().unwrap_or_default())
+}
+
+/// A packet's octets from `from` to `to`, where all of them lie in its linear part.
+pub(crate) fn in_place(linear: &[u8], from: u32, to: u32) -> Option<&[u8]> {
+    linear.get(usize::try_from(from).ok()?..usize::try_from(to).ok()?)
 }
 
 /// Copies a header that must end at or before `end`.

@@ -47,6 +47,9 @@ impl Kept {
     /// Whether `octets`, the first of which stands `back` octets before the stream's next one, are
     /// those that are kept. False where some of them are not kept any more.
     pub(super) fn are(&self, memory: &[u8], back: u32, octets: &[u8]) -> bool {
+        if octets.is_empty() {
+            return true;
+        }
         let [first, rest] = self.before(memory, back, octets.len());
         octets.get(..first.len()) == Some(first) && octets.get(first.len()..) == Some(rest)
     }
@@ -91,8 +94,8 @@ impl Kept {
     }
 }
 
-/// Copies; not `copy_from_slice()`, which panics on another length.
-fn copy(to: &mut [u8], from: &[u8]) {
+/// Copies as far as there is room; not `copy_from_slice()`, which panics on another length.
+pub(super) fn copy(to: &mut [u8], from: &[u8]) {
     for (place, octet) in to.iter_mut().zip(from) {
         *place = *octet;
     }

@@ -199,14 +199,15 @@ pub fn judge(
     if headers.fragment == Fragment::Later || !(opens || followed) {
         return None;
     }
-    if !tracked.scratch.read(packet, headers) {
+    let linear = packet.linear();
+    if !tracked.scratch.read(packet, linear, headers) {
         return Some(Verdict::HotDrop);
     }
     let may_be_payload = !tracked.scratch.is_empty();
     if headers.fragment == Fragment::First || opens && may_be_payload {
         return Some(Verdict::of(Judgement::beyond(rule).matches(rule)));
     }
-    Some(stream::judge(rule, packet, tracked))
+    Some(stream::judge(rule, packet, linear, tracked))
 }
 
 impl Connection {
@@ -279,13 +280,15 @@ impl Connection {
         limits: &Limits,
         scratch: &mut Scratch,
     ) -> Commit {
-        let Some(segment) = whole(packet, passing.headers) else {
+        let is_whole = passing.headers.fragment == Fragment::Whole;
+        let linear = packet.linear();
+        let read = scratch.header(packet, linear, passing.headers);
+        let Some(segment) = read.filter(|_| is_whole) else {
             // A fragment: nobody knows what its octets come to.
             return self.end(Commit::Ended);
         };
         if segment.has(flag::SYN) {
-            let is_plain = has_plain_options(packet, passing.headers, &segment);
-            return self.shake(&segment, is_plain, passing);
+            return self.shake(packet, &segment, passing);
         }
         match self.state {
             State::Opening if segment.length() == 0 && !segment.has(flag::URG) => {
@@ -298,23 +301,27 @@ impl Connection {
             State::Followed | State::Aged => {}
         }
         let ages = self.state == State::Followed && !self.is_followed(passing.now, limits);
-        let of = self.of(passing.direction);
-        let passed = Passed {
-            packet,
-            segment: &segment,
-            messages: limits.messages,
-            now: passing.now,
-        };
-        let stream = self.stream_mut(passing.direction);
-        let commit = match stream.advance(&passed, memory, of, scratch) {
-            Advanced::On => Commit::Pass,
-            Advanced::Crowded => Commit::Crowded,
-            Advanced::Ahead => return Commit::Ahead,
-            Advanced::Overlap => return Commit::Overlap,
-            Advanced::Lost => return self.end(Commit::Ended),
-        };
-        if passing.direction == Direction::Original && segment.length() != 0 {
-            self.again = None;
+        let mut commit = Commit::Pass;
+        if !segment.is_bare() {
+            let of = self.of(passing.direction);
+            let passed = Passed {
+                packet,
+                linear,
+                segment: &segment,
+                messages: limits.messages,
+                now: passing.now,
+            };
+            let stream = self.stream_mut(passing.direction);
+            commit = match stream.advance(&passed, memory, of, scratch) {
+                Advanced::On => Commit::Pass,
+                Advanced::Crowded => Commit::Crowded,
+                Advanced::Ahead => return Commit::Ahead,
+                Advanced::Overlap => return Commit::Overlap,
+                Advanced::Lost => return self.end(Commit::Ended),
+            };
+            if passing.direction == Direction::Original && segment.length() != 0 {
+                self.again = None;
+            }
         }
         if segment.has(flag::ACK) {
             self.stream_mut(passing.direction.other())
@@ -340,7 +347,9 @@ impl Connection {
     }
 
     /// Takes a SYN or SYN-ACK.
-    fn shake(&mut self, segment: &Segment, is_plain: bool, passing: &Passing<'_>) -> Commit {
+    #[inline(never)] // others need none of its stack
+    fn shake(&mut self, packet: &dyn Packet, segment: &Segment, passing: &Passing<'_>) -> Commit {
+        let is_plain = has_plain_options(packet, passing.headers, segment);
         let is_bare = segment.length() == 0 && !segment.has(flag::FIN | flag::RST | flag::URG);
         let is_open = matches!(self.state, State::Opening | State::Followed);
         match (passing.direction, segment.has(flag::ACK)) {

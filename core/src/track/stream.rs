@@ -2,7 +2,7 @@
 
 //! One direction of a connection: where its octets stand, and the judgement of the next ones.
 
-use super::kept::Kept;
+use super::kept::{copy, Kept};
 use super::message::Messages;
 use super::{Limits, Tracked};
 use crate::frame::{Event, Seen, Walk};
@@ -10,7 +10,7 @@ use crate::judge::{Judgement, Question};
 use crate::packet::{Headers, Packet, Verdict};
 use crate::rule::{status, Rule};
 use crate::scan::Scan;
-use crate::segment::{flag, Segment};
+use crate::segment::{flag, in_place, Segment};
 
 /// Octets of a payload that are held at a time.
 pub(super) const HELD: usize = 2048;
@@ -68,6 +68,33 @@ struct Progress {
 }
 
 impl Progress {
+    /// Goes on by octets, until a question is decided.
+    #[inline(always)]
+    fn walk(&mut self, question: &mut Question<'_, &mut Scan>, octets: &[u8], messages: u32) {
+        let mut rest = octets;
+        while !rest.is_empty() && !question.wrong && !question.is_decided() {
+            let event;
+            (event, rest) = self.course.walk.step(rest);
+            match event {
+                Event::Wrong => question.wrong = true,
+                Event::Addressed => question.addressed(&self.course.walk),
+                Event::Frame => question.frame(&self.frame(messages)),
+                Event::Taken => {}
+            }
+        }
+    }
+
+    /// What a packet is that fits, and brings a stream here.
+    #[inline(always)]
+    fn judgement(&self, question: &mut Question<'_, &mut Scan>) -> Judgement {
+        let Course { walk, messages } = &self.course;
+        if walk.at_boundary() {
+            return question.end_exactly(status::VALID);
+        }
+        question.frame(&messages.unfinished(walk));
+        question.end_exactly(status::PARTIAL)
+    }
+
     /// A frame has ended: what can be seen of it.
     fn frame(&mut self, messages: u32) -> Seen {
         let limit = usize::try_from(messages).unwrap_or(usize::MAX);
@@ -95,7 +122,8 @@ pub struct Scratch {
     segment: Segment,
     scan: Scan,
     octets: [u8; HELD],
-    /// The octets of the packet that is committed.
+    /// For what does not lie in a packet's linear part: a TCP header, the octets of the packet that
+    /// is committed.
     again: [u8; HELD],
 }
 
@@ -125,7 +153,6 @@ impl Scratch {
     /// Begins at a stream's end.
     fn begin(&mut self, course: &Course) {
         self.length = 0;
-        self.scan = Scan::new();
         self.behind.course.walk = course.walk;
         self.behind.course.messages.follow(&course.messages);
         self.behind.ended = false;
@@ -135,6 +162,14 @@ impl Scratch {
     /// Whether the segment that was read has neither payload nor URG.
     pub(super) fn is_empty(&self) -> bool {
         self.segment.length() == 0 && !self.segment.has(flag::URG)
+    }
+
+    /// Holds that the octets came to what is behind them.
+    fn remember(&mut self, stream: &Stream, of: u64) {
+        self.of = of;
+        self.next = stream.next;
+        self.sequence = self.segment.sequence;
+        self.length = self.segment.length();
     }
 
     /// Whether this is what a segment of a stream came to, if the octets are the same.
@@ -149,15 +184,25 @@ impl Scratch {
 
 impl Scratch {
     /// Reads the TCP header of a packet that will be judged. Returns false when it cannot be right.
-    #[inline(never)] // its stack is free again before the payload is judged
-    pub(super) fn read(&mut self, packet: &dyn Packet, headers: &Headers) -> bool {
-        match Segment::read(packet, headers) {
+    pub(super) fn read(&mut self, packet: &dyn Packet, linear: &[u8], headers: &Headers) -> bool {
+        match self.header(packet, linear, headers) {
             Some(segment) => {
                 self.segment = segment;
                 true
             }
             None => false,
         }
+    }
+
+    /// The TCP header of a packet. `None` when it cannot be right.
+    #[inline(always)]
+    pub(super) fn header(
+        &mut self,
+        packet: &dyn Packet,
+        linear: &[u8],
+        headers: &Headers,
+    ) -> Option<Segment> {
+        Segment::read_by(packet, linear, headers, self.again.first_chunk_mut()?)
     }
 }
 
@@ -254,10 +299,12 @@ impl Stream {
 
     /// Searches, where it is wanted, what a receiver that finds a packet wrong will search as well: the
     /// frame that the packet stands in, as far as it was committed.
+    #[inline(always)] // a frame less on the stack
     fn search_before(&self, question: &mut Question<'_, &mut Scan>, memory: &[u8], back: u32) {
         if !question.searches() {
             return;
         }
+        question.begin_search();
         // Where octets come again, nobody knows which of them the receiver has.
         let begun = match back {
             0 => self.course.walk.octets_come(),
@@ -311,7 +358,10 @@ impl Stream {
         back: u32,
         scratch: &mut Scratch,
     ) -> Advanced {
-        let Some(octets) = fetch(asked.packet, asked.segment, 0, &mut scratch.again) else {
+        let (packet, segment) = (asked.packet, asked.segment);
+        let again = &mut scratch.again;
+        let whole = in_place(asked.linear, segment.from, segment.to);
+        let Some(octets) = whole.or_else(|| fetch(packet, segment, 0, again)) else {
             return Advanced::Lost;
         };
         if scratch.octets.get(..octets.len()) != Some(octets) {
@@ -380,7 +430,12 @@ impl Stream {
 }
 
 /// Judges the segment in the scratch as the next of its stream.
-pub(super) fn judge(rule: &Rule, packet: &dyn Packet, tracked: &mut Tracked<'_>) -> Verdict {
+pub(super) fn judge(
+    rule: &Rule,
+    packet: &dyn Packet,
+    linear: &[u8],
+    tracked: &mut Tracked<'_>,
+) -> Verdict {
     let stream = tracked.connection.stream(tracked.direction);
     let judgement = match stream.place(&tracked.scratch.segment) {
         Place::Nothing => Judgement {
@@ -393,12 +448,44 @@ pub(super) fn judge(rule: &Rule, packet: &dyn Packet, tracked: &mut Tracked<'_>)
         },
         Place::Nowhere | Place::BehindEnd | Place::Forgotten => Judgement::beyond(rule),
         // The last word, so that what it took to come here is off the stack by then.
-        Place::Before(back) => return judge_octets(rule, packet, tracked, back),
+        Place::Before(back) => {
+            let Segment { from, to, .. } = tracked.scratch.segment;
+            return match in_place(linear, from, to) {
+                Some(octets) if back == 0 => judge_next(rule, octets, tracked),
+                _ => judge_octets(rule, packet, tracked, back),
+            };
+        }
     };
     Verdict::of(judgement.matches(rule))
 }
 
-/// Judges octets that begin so many before the stream's next one.
+/// Judges octets that begin with the stream's next one, and lie in the packet's linear part: what nearly
+/// every packet brings, by [`judge_octets`] with less to do.
+#[inline(never)]
+fn judge_next(rule: &Rule, octets: &[u8], tracked: &mut Tracked<'_>) -> Verdict {
+    let stream = tracked.connection.stream(tracked.direction);
+    let scratch = &mut *tracked.scratch;
+    scratch.begin(&stream.course);
+    let mut question = Question::new(rule, &mut scratch.scan);
+    stream.search_before(&mut question, tracked.memory, 0);
+    question.search(octets);
+    let behind = &mut scratch.behind;
+    behind.walk(&mut question, octets, tracked.limits.messages);
+    let judgement = if question.wrong {
+        question.end(status::MALFORMED)
+    } else {
+        let judgement = behind.judgement(&mut question);
+        let room = scratch.octets.get_mut(..octets.len());
+        if let (Some(room), false) = (room, question.is_decided()) {
+            copy(room, octets);
+            scratch.remember(stream, tracked.connection.of(tracked.direction));
+        }
+        judgement
+    };
+    Verdict::of(judgement.matches(rule))
+}
+
+/// Judges octets that begin so many before the stream's next one. There is at least one.
 #[inline(never)]
 fn judge_octets(rule: &Rule, packet: &dyn Packet, tracked: &mut Tracked<'_>, back: u32) -> Verdict {
     let stream = tracked.connection.stream(tracked.direction);
@@ -419,17 +506,7 @@ fn judge_octets(rule: &Rule, packet: &dyn Packet, tracked: &mut Tracked<'_>, bac
         let old_left = back.saturating_sub(done);
         let (old, fresh) = split(piece, old_left);
         question.wrong |= !stream.kept.are(memory, old_left, old);
-        let mut rest = fresh;
-        while !rest.is_empty() && !question.wrong && !question.is_decided() {
-            let event;
-            (event, rest) = behind.course.walk.step(rest);
-            match event {
-                Event::Wrong => question.wrong = true,
-                Event::Addressed => question.addressed(&behind.course.walk),
-                Event::Frame => question.frame(&behind.frame(tracked.limits.messages)),
-                Event::Taken => {}
-            }
-        }
+        behind.walk(&mut question, fresh, tracked.limits.messages);
         done = done.saturating_add(number(piece.len()));
     }
     let judgement = if question.wrong || done < length {
@@ -440,22 +517,11 @@ fn judge_octets(rule: &Rule, packet: &dyn Packet, tracked: &mut Tracked<'_>, bac
             frames: false,
         }
     } else {
-        let course = &behind.course;
-        let is_whole = course.walk.at_boundary();
-        if !is_whole {
-            question.frame(&course.messages.unfinished(&course.walk));
-        }
+        let judgement = behind.judgement(&mut question);
         if length <= number(HELD) && !question.is_decided() {
-            scratch.of = tracked.connection.of(tracked.direction);
-            scratch.next = stream.next;
-            scratch.length = length;
-            scratch.sequence = scratch.segment.sequence;
+            scratch.remember(stream, tracked.connection.of(tracked.direction));
         }
-        question.end_exactly(if is_whole {
-            status::VALID
-        } else {
-            status::PARTIAL
-        })
+        judgement
     };
     Verdict::of(judgement.matches(rule))
 }
@@ -463,6 +529,8 @@ fn judge_octets(rule: &Rule, packet: &dyn Packet, tracked: &mut Tracked<'_>, bac
 /// A segment that has passed all rules.
 pub(super) struct Passed<'a> {
     pub(super) packet: &'a dyn Packet,
+    /// The packet's linear part.
+    pub(super) linear: &'a [u8],
     pub(super) segment: &'a Segment,
     /// Messages in progress, at most.
     pub(super) messages: u32,
