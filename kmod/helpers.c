@@ -9,7 +9,6 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/build_bug.h>
-#include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/module.h>
 #include <linux/printk.h>
@@ -26,6 +25,7 @@
 #include <net/netfilter/ipv4/nf_defrag_ipv4.h>
 #include <net/netfilter/ipv6/nf_defrag_ipv6.h>
 
+#include "headers.h"
 #include "helpers.h"
 #include "track.h"
 
@@ -121,11 +121,14 @@ bool xt_dnp3_skb_copy(const struct sk_buff *skb, struct xt_dnp3_place *place,
 	return true;
 }
 
-/* A length of zero in an IP header stands for "too long for the field" here. */
-static bool is_big_tcp(const struct sk_buff *skb)
+static bool headers_ipv4(const struct sk_buff *skb, u32 network,
+			 struct xt_dnp3_headers *headers)
 {
-	return skb_is_gso(skb) &&
-	       skb_shinfo(skb)->gso_type & (SKB_GSO_TCPV4 | SKB_GSO_TCPV6);
+	const struct iphdr *ip;
+	struct iphdr buf;
+
+	ip = skb_header_pointer(skb, network, sizeof(buf), &buf);
+	return ip && xt_dnp3_headers_ipv4(skb, network, ip, headers);
 }
 
 static u16 udp_segment(const struct sk_buff *skb)
@@ -134,31 +137,6 @@ static u16 udp_segment(const struct sk_buff *skb)
 	    skb_shinfo(skb)->gso_type & (SKB_GSO_UDP_L4 | SKB_GSO_FRAGLIST))
 		return skb_shinfo(skb)->gso_size;
 	return 0;
-}
-
-static bool headers_ipv4(const struct sk_buff *skb, u32 network,
-			 struct xt_dnp3_headers *headers)
-{
-	const struct iphdr *ip;
-	struct iphdr buf;
-	u32 length;
-
-	ip = skb_header_pointer(skb, network, sizeof(buf), &buf);
-	if (!ip || ip->version != 4 || ip->ihl < 5)
-		return false;
-
-	length = ntohs(ip->tot_len);
-	if (!length && is_big_tcp(skb))
-		length = skb->len - network;
-
-	headers->transport = network + ip->ihl * 4;
-	headers->end = min(network + length, skb->len);
-	headers->protocol = ip->protocol;
-	if (ip->frag_off & htons(IP_OFFSET))
-		headers->fragment = XT_DNP3_FRAGMENT_LATER;
-	else if (ip->frag_off & htons(IP_MF))
-		headers->fragment = XT_DNP3_FRAGMENT_FIRST;
-	return true;
 }
 
 /*

@@ -43,6 +43,7 @@
 #include <net/net_namespace.h>
 #include <net/netns/generic.h>
 
+#include "headers.h"
 #include "helpers.h"
 #include "track.h"
 
@@ -467,7 +468,7 @@ static u32 header_length(__be32 word)
 }
 
 /* Takes the lock, and has all that the core needs in one place. */
-static struct xt_dnp3_tracked *take(struct dnp3_conn *conn, u8 direction)
+static __always_inline struct xt_dnp3_tracked *take(struct dnp3_conn *conn, u8 direction)
 {
 	spin_lock_bh(&conn->lock);
 	if (conn->dead) {
@@ -648,7 +649,42 @@ not:
 	atomic_dec(&dn->connections);
 }
 
-static unsigned int conn_commit(struct dnp3_net *dn, struct dnp3_conn *conn,
+/* What becomes of a packet that has not just gone on. */
+static noinline unsigned int committed(struct dnp3_net *dn, struct nf_conn *ct, u8 commit)
+{
+	switch (commit) {
+	case XT_DNP3_COMMIT_FOLLOWED:
+		count(dn, XT_DNP3_STATS_FOLLOWED);
+		return NF_ACCEPT;
+	case XT_DNP3_COMMIT_CROWDED:
+		count(dn, XT_DNP3_STATS_CROWDED);
+		return NF_ACCEPT;
+	case XT_DNP3_COMMIT_ENDED:
+		count(dn, XT_DNP3_STATS_ENDED);
+		return NF_ACCEPT;
+	case XT_DNP3_COMMIT_VOIDED:
+		count(dn, XT_DNP3_STATS_VOIDED);
+		return NF_ACCEPT;
+	case XT_DNP3_COMMIT_AHEAD:
+		count(dn, XT_DNP3_STATS_AHEAD);
+		return NF_DROP;
+	case XT_DNP3_COMMIT_OVERLAP:
+		count(dn, XT_DNP3_STATS_OVERLAP);
+		return NF_DROP;
+	case XT_DNP3_COMMIT_STRAYED:
+		count(dn, XT_DNP3_STATS_STRAYED);
+		return NF_DROP;
+	case XT_DNP3_COMMIT_RENEWED:
+		count(dn, XT_DNP3_STATS_RENEWED);
+		/* The next SYN finds no conntrack entry, and begins another connection. */
+		nf_ct_kill(ct);
+		return NF_DROP;
+	default:
+		return NF_DROP;
+	}
+}
+
+static __always_inline unsigned int conn_commit(struct dnp3_net *dn, struct dnp3_conn *conn,
 				struct nf_conn *ct, enum ip_conntrack_info ctinfo,
 				const struct sk_buff *skb,
 				const struct xt_dnp3_headers *headers,
@@ -684,55 +720,51 @@ static unsigned int conn_commit(struct dnp3_net *dn, struct dnp3_conn *conn,
 
 	if (likely(commit == XT_DNP3_COMMIT_PASS))
 		return NF_ACCEPT;
-	switch (commit) {
-	case XT_DNP3_COMMIT_FOLLOWED:
-		count(dn, XT_DNP3_STATS_FOLLOWED);
-		return NF_ACCEPT;
-	case XT_DNP3_COMMIT_CROWDED:
-		count(dn, XT_DNP3_STATS_CROWDED);
-		return NF_ACCEPT;
-	case XT_DNP3_COMMIT_ENDED:
-		count(dn, XT_DNP3_STATS_ENDED);
-		return NF_ACCEPT;
-	case XT_DNP3_COMMIT_VOIDED:
-		count(dn, XT_DNP3_STATS_VOIDED);
-		return NF_ACCEPT;
-	case XT_DNP3_COMMIT_AHEAD:
-		count(dn, XT_DNP3_STATS_AHEAD);
-		return NF_DROP;
-	case XT_DNP3_COMMIT_OVERLAP:
-		count(dn, XT_DNP3_STATS_OVERLAP);
-		return NF_DROP;
-	case XT_DNP3_COMMIT_STRAYED:
-		count(dn, XT_DNP3_STATS_STRAYED);
-		return NF_DROP;
-	case XT_DNP3_COMMIT_RENEWED:
-		count(dn, XT_DNP3_STATS_RENEWED);
-		/* The next SYN finds no conntrack entry, and begins another connection. */
-		nf_ct_kill(ct);
-		return NF_DROP;
-	default:
-		return NF_DROP;
+	return committed(dn, ct, commit);
+}
+
+/*
+ * Find the TCP header of a packet: xt_dnp3_find_headers(), with less to do where an
+ * IPv4 header is in the linear part.
+ */
+static __always_inline bool find_tcp(const struct sk_buff *skb, u8 family,
+				     struct xt_dnp3_headers *headers)
+{
+	u32 network = skb_network_offset(skb);
+	bool found;
+
+	if (family == NFPROTO_IPV4 && network + sizeof(struct iphdr) <= skb_headlen(skb)) {
+		const void *ip = skb->data + network;
+
+		found = xt_dnp3_headers_ipv4(skb, network, ip, headers) &&
+			headers->transport <= skb->len;
+	} else {
+		found = xt_dnp3_find_headers(skb, family, headers);
 	}
+	return found && headers->protocol == IPPROTO_TCP;
 }
 
 /*
  * Whether a packet is a reset and nothing else. One that is the only answer to a SYN
  * (the port is closed) has conntrack end the entry while it is still under way.
  */
-static bool is_bare_reset(const struct sk_buff *skb, const struct xt_dnp3_headers *headers)
+static noinline bool is_bare_reset(const struct sk_buff *skb, u8 family)
 {
-	__be32 word = flag_word(skb, headers->transport);
+	struct xt_dnp3_headers headers = {};
+	__be32 word;
 
+	if (!find_tcp(skb, family, &headers))
+		return false;
+	word = flag_word(skb, headers.transport);
 	return word & TCP_FLAG_RST && !(word & TCP_FLAG_SYN) &&
-	       headers->end - headers->transport == header_length(word);
+	       headers.end - headers.transport == header_length(word);
 }
 
 static unsigned int dnp3_commit(void *priv, struct sk_buff *skb,
 				const struct nf_hook_state *state)
 {
 	const struct net_device *out = state->out;
-	struct xt_dnp3_headers headers;
+	struct xt_dnp3_headers headers = {};
 	enum ip_conntrack_info ctinfo;
 	struct dnp3_conn *conn;
 	struct dnp3_net *dn;
@@ -755,16 +787,14 @@ static unsigned int dnp3_commit(void *priv, struct sk_buff *skb,
 	 * new entry.
 	 */
 	if (nf_ct_is_dying(ct))
-		return xt_dnp3_find_headers(skb, state->pf, &headers) &&
-		       headers.protocol == IPPROTO_TCP && is_bare_reset(skb, &headers) ?
-		       NF_ACCEPT : NF_DROP;
+		return is_bare_reset(skb, state->pf) ? NF_ACCEPT : NF_DROP;
 
 	dn = dnp3_pernet(state->net);
 	conn = find(dn, ct);
 	place = conn ? NULL : matched_place(ct);
 	if (!conn && !place)
 		return NF_ACCEPT;
-	if (!xt_dnp3_find_headers(skb, state->pf, &headers) || headers.protocol != IPPROTO_TCP)
+	if (!find_tcp(skb, state->pf, &headers))
 		return NF_DROP;
 	if (conn)
 		return conn_commit(dn, conn, ct, ctinfo, skb, &headers, state);
