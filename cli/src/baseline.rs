@@ -10,7 +10,8 @@
 
 use dnp3_core::rule::{class, protocol};
 use dnp3_core::text::names::function as function_name;
-use serde::de::{self, Unexpected, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Unexpected, Visitor};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::ser::Formatter;
@@ -20,6 +21,7 @@ use std::ffi::OsString;
 use std::fmt::{self, Display};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
+use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -115,9 +117,14 @@ pub struct Communication {
     #[serde(default)]
     pub connections: u64,
     /// Which stations talk over them.
+    #[serde(deserialize_with = "list")]
     pub links: Vec<Link>,
     /// For people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub comment: Option<String>,
 }
 
@@ -133,18 +140,25 @@ pub struct Link {
     #[serde(deserialize_with = "outstation")]
     pub outstation: Option<u16>,
     /// What the master sends, in the order of the codes.
+    #[serde(deserialize_with = "list")]
     pub requests: Vec<Function>,
     /// What the outstation sends.
+    #[serde(deserialize_with = "list")]
     pub responses: Vec<Function>,
     /// Frames without user data, such as keep-alives; `None` where nothing is known of them.
     #[serde(
         default,
+        deserialize_with = "some",
         serialize_with = "one_line",
         skip_serializing_if = "Option::is_none"
     )]
     pub link_functions: Option<LinkFunctions>,
     /// For people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub comment: Option<String>,
 }
 
@@ -156,7 +170,11 @@ pub struct Function {
     #[serde(deserialize_with = "function")]
     pub function: u8,
     /// Its name, where the standard gives it one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub name: Option<String>,
     /// How many messages there were, each an application fragment.
     #[serde(default)]
@@ -170,6 +188,7 @@ pub struct Function {
     /// The time from one to the next; `None` where there were not two.
     #[serde(
         default,
+        deserialize_with = "some",
         serialize_with = "one_line",
         skip_serializing_if = "Option::is_none"
     )]
@@ -274,7 +293,7 @@ fn word<'de, T: FromStr, D: Deserializer<'de>>(
     deserializer: D,
     what: &'static str,
 ) -> Result<T, D::Error> {
-    struct Word<T>(&'static str, std::marker::PhantomData<T>);
+    struct Word<T>(&'static str, PhantomData<T>);
     impl<T: FromStr> Visitor<'_> for Word<T> {
         type Value = T;
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -285,7 +304,7 @@ fn word<'de, T: FromStr, D: Deserializer<'de>>(
                 .map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
         }
     }
-    deserializer.deserialize_str(Word(what, std::marker::PhantomData))
+    deserializer.deserialize_str(Word(what, PhantomData))
 }
 
 /// A whole number that `is_allowed`, or where `null_is_any` null; `what` says what is allowed.
@@ -370,6 +389,51 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> 
     }
 }
 
+/// What stands in the file as an object. By itself serde takes an array of the members as well.
+struct Members<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Members<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members<T>, D::Error> {
+        struct Map<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Map<T> {
+            type Value = Members<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object, {...}")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Members<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Members)
+            }
+        }
+        deserializer.deserialize_map(Map(PhantomData))
+    }
+}
+
+fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let list: Vec<Members<T>> = Vec::deserialize(deserializer)?;
+    Ok(list.into_iter().map(|one| one.0).collect())
+}
+
+fn some_list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    list(deserializer).map(Some)
+}
+
+/// A member that may not be there, but is not null.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+fn some<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Members::deserialize(deserializer).map(|one| Some(one.0))
+}
+
 /// A communication of the simple form.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -423,12 +487,17 @@ impl<'de> Deserialize<'de> for Codes {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
+    #[serde(default, deserialize_with = "given")]
     version: Option<u64>,
-    #[serde(rename = "$schema")]
+    #[serde(default, rename = "$schema", deserialize_with = "given")]
     schema: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     generator: Option<String>,
+    #[serde(default, deserialize_with = "some")]
     captured: Option<Captured>,
+    #[serde(default, deserialize_with = "some_list")]
     communications: Option<Vec<Communication>>,
+    #[serde(default, deserialize_with = "some_list")]
     authorized_communications: Option<Vec<Authorized>>,
 }
 
@@ -449,7 +518,7 @@ pub fn read(name: &str, source: impl Read) -> Result<Baseline, String> {
             "{name}: is longer than {most} MiB, which no baseline is"
         ));
     }
-    parse(&octets).map_err(|error| format!("{name}: {error}"))
+    parse(&octets).map_err(|error| format!("{name}: {}", on_a_line(&error)))
 }
 
 fn parse(octets: &[u8]) -> Result<Baseline, String> {
@@ -457,9 +526,9 @@ fn parse(octets: &[u8]) -> Result<Baseline, String> {
         return Err("is empty; a baseline is wanted, as dnp3fw learn writes it".into());
     }
     let mut json = serde_json::Deserializer::from_slice(octets);
-    let document: Document =
+    let Members(document): Members<Document> =
         serde_path_to_error::deserialize(&mut json).map_err(|error| said(&error))?;
-    json.end().map_err(|error| on_a_line(&error.to_string()))?;
+    json.end().map_err(|error| error.to_string())?;
     match (&document.communications, document.authorized_communications) {
         (None, Some(authorized)) if document.version.is_none() => Ok(Baseline {
             version: VERSION,
@@ -504,7 +573,7 @@ fn parse(octets: &[u8]) -> Result<Baseline, String> {
 /// What serde says, with where it is.
 fn said(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
     let path = error.path().to_string();
-    let text = on_a_line(&error.inner().to_string());
+    let text = error.inner().to_string();
     match path.as_str() {
         "." => text,
         _ => format!("{path}: {text}"),
@@ -652,7 +721,6 @@ fn check_times(captured: Option<&Captured>) -> Result<(), String> {
     for (name, time) in [("from", &captured.from), ("to", &captured.to)] {
         if let Some(time) = time {
             humantime::parse_rfc3339(time).map_err(|_| {
-                let time = on_a_line(time);
                 format!("captured.{name}: {time:?} is no time of RFC 3339, as 2026-01-31T12:00:00Z")
             })?;
         }
