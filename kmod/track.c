@@ -267,31 +267,6 @@ static bool resize(struct dnp3_conn *conn, u8 direction, u32 size)
 	return true;
 }
 
-/*
- * Make room for what a packet brings, as far as there may be more and there is
- * memory. Where there is none the oldest octets give way: a packet that repeats
- * those is then refused.
- */
-static void grow(struct dnp3_net *dn, struct dnp3_conn *conn, u8 direction, u32 more)
-{
-	u32 most = clamp(READ_ONCE(track_octets), FIRST_SIZE, 1U << 20);
-	u32 wanted = xt_dnp3_core_wanted(conn->connection, direction, more);
-	u32 size = FIRST_SIZE;
-
-	if (wanted <= conn->size[direction])
-		return;
-	if (wanted > size)
-		size = roundup_pow_of_two(min(wanted, most));
-	size = min(size, most);
-	if (size > conn->size[direction] && !resize(conn, direction, size)) {
-		count(dn, XT_DNP3_STATS_NO_MEMORY);
-		if (!conn->size[direction])
-			resize(conn, direction, FIRST_SIZE);
-	}
-	if (conn->size[direction] < wanted)
-		count(dn, XT_DNP3_STATS_SHORT);
-}
-
 /* The table. */
 
 static struct hlist_head *bucket(const struct dnp3_net *dn, const struct nf_conn *ct)
@@ -566,6 +541,38 @@ static u64 *matched_place(const struct nf_conn *ct)
 	return NULL;
 }
 
+/* A commit. */
+
+/**
+ * xt_dnp3_track_grow - make room for what a packet brings
+ * @tracked: its connection, whose lock is held
+ * @wanted: octets of the packet's direction that should be kept: more than there is room for
+ *
+ * As far as there may be more and there is memory. Where there is none the oldest
+ * octets give way: a packet that repeats those is then refused.
+ */
+void xt_dnp3_track_grow(struct xt_dnp3_tracked *tracked, u32 wanted)
+{
+	struct dnp3_conn *conn = container_of(tracked, struct dnp3_conn, tracked);
+	u32 most = clamp(READ_ONCE(track_octets), FIRST_SIZE, 1U << 20);
+	struct dnp3_net *dn = dnp3_pernet(nf_ct_net(conn->ct));
+	u8 direction = tracked->direction;
+	u32 size = FIRST_SIZE;
+
+	if (wanted > size)
+		size = roundup_pow_of_two(min(wanted, most));
+	size = min(size, most);
+	if (size > conn->size[direction] && !resize(conn, direction, size)) {
+		count(dn, XT_DNP3_STATS_NO_MEMORY);
+		if (!conn->size[direction])
+			resize(conn, direction, FIRST_SIZE);
+	}
+	tracked->memory = conn->memory[direction];
+	tracked->size = conn->size[direction];
+	if (tracked->size < wanted)
+		count(dn, XT_DNP3_STATS_SHORT);
+}
+
 /* The hooks. */
 
 /*
@@ -692,11 +699,10 @@ static __always_inline unsigned int conn_commit(struct dnp3_net *dn, struct dnp3
 {
 	__be32 word = flag_word(skb, headers->transport);
 	u32 length = headers->end - headers->transport;
-	u8 direction = CTINFO2DIR(ctinfo);
 	struct xt_dnp3_tracked *tracked;
 	u8 commit;
 
-	tracked = take(conn, direction);
+	tracked = take(conn, CTINFO2DIR(ctinfo));
 	if (!tracked)
 		return NF_DROP;
 	/* Handshakes alone want to know. */
@@ -705,11 +711,8 @@ static __always_inline unsigned int conn_commit(struct dnp3_net *dn, struct dnp3
 			tracked->came_in = came_in(state->net, skb);
 		tracked->goes_out = goes_out(skb, state);
 	}
-	if (length > header_length(word)) {
-		grow(dn, conn, direction, length - header_length(word));
-		tracked->memory = conn->memory[direction];
-		tracked->size = conn->size[direction];
-	}
+	if (length > header_length(word))
+		xt_dnp3_core_make_room(tracked, length - header_length(word));
 	WRITE_ONCE(conn->last, tracked->now);
 	commit = xt_dnp3_core_commit(tracked, skb, headers);
 	if (commit == XT_DNP3_COMMIT_FOLLOWED && conn->opening) {
@@ -987,6 +990,10 @@ void xt_dnp3_track_put(struct xt_dnp3_tracked *tracked)
 }
 
 void xt_dnp3_track_matched(const struct sk_buff *skb, u32 transport)
+{
+}
+
+void xt_dnp3_track_grow(struct xt_dnp3_tracked *tracked, u32 wanted)
 {
 }
 

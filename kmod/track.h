@@ -68,6 +68,9 @@ struct xt_dnp3_tracked *xt_dnp3_track_find(const struct sk_buff *skb);
 void xt_dnp3_track_put(struct xt_dnp3_tracked *tracked);
 void xt_dnp3_track_matched(const struct sk_buff *skb, u32 transport);
 
+/* For a commit. */
+void xt_dnp3_track_grow(struct xt_dnp3_tracked *tracked, u32 wanted);
+
 /* For rules and the module. */
 int xt_dnp3_track_enable(struct net *net, u8 family);
 void xt_dnp3_track_disable(struct net *net, u8 family);
@@ -79,7 +82,7 @@ bool xt_dnp3_core_begin(void *connection, u64 id, u32 interface, const struct sk
 			const struct xt_dnp3_headers *headers);
 u8 xt_dnp3_core_commit(const struct xt_dnp3_tracked *tracked, const struct sk_buff *skb,
 		       const struct xt_dnp3_headers *headers);
-u32 xt_dnp3_core_wanted(const void *connection, u8 direction, u32 more);
+void xt_dnp3_core_make_room(struct xt_dnp3_tracked *tracked, u32 more);
 u32 xt_dnp3_core_unacknowledged(const void *connection, u8 direction);
 bool xt_dnp3_core_needs_no_octets(const void *connection);
 void xt_dnp3_core_move(void *connection, u8 direction, const u8 *from, u32 from_size,

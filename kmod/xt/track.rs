@@ -57,6 +57,7 @@ const _: () = {
 extern "C" {
     fn xt_dnp3_track_find(skb: *const SkBuff) -> *mut RawTracked;
     fn xt_dnp3_track_put(tracked: *mut RawTracked);
+    fn xt_dnp3_track_grow(tracked: *mut RawTracked, wanted: u32);
     fn xt_dnp3_track_matched(skb: *const SkBuff, transport: u32);
 }
 
@@ -218,15 +219,25 @@ unsafe extern "C" fn xt_dnp3_core_commit(
     commit as u8
 }
 
-/// Octets of a direction that should be kept when so many more are committed.
+/// Makes room for so many octets of a packet that will be committed.
 ///
 /// # Safety
 ///
-/// `connection` must be valid, its lock held.
+/// `tracked` must be as `xt_dnp3_track_find` writes it, its lock held.
 #[no_mangle]
-unsafe extern "C" fn xt_dnp3_core_wanted(connection: *const Connection, of: u8, more: u32) -> u32 {
-    // SAFETY: Valid by the function's contract.
-    unsafe { &*connection }.wanted(direction(of), more)
+unsafe extern "C" fn xt_dnp3_core_make_room(tracked: *mut RawTracked, more: u32) {
+    // SAFETY: Valid by the function's contract; nobody else uses it while the lock is held.
+    let (wanted, size) = unsafe {
+        let raw = &*tracked;
+        (
+            (*raw.connection).wanted(direction(raw.direction), more),
+            raw.size,
+        )
+    };
+    if wanted > size {
+        // SAFETY: By the function's contract; nothing of it is borrowed here.
+        unsafe { xt_dnp3_track_grow(tracked, wanted) };
+    }
 }
 
 /// Octets of a direction that have not been acknowledged.

@@ -17,6 +17,7 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Octets that are kept.
+    #[inline]
     pub(super) fn count(&self) -> u32 {
         self.count
     }

@@ -250,6 +250,7 @@ impl Connection {
     }
 
     /// Octets of a direction that should be kept when so many more are committed.
+    #[inline] // into the kernel side, for each packet
     pub fn wanted(&self, direction: Direction, more: u32) -> u32 {
         let stream = self.stream(direction);
         if self.state != State::Followed {
@@ -401,6 +402,7 @@ impl Connection {
         commit
     }
 
+    #[inline]
     fn stream(&self, direction: Direction) -> &Stream {
         let [original, reply] = &self.streams;
         match direction {

@@ -248,6 +248,7 @@ impl Stream {
     }
 
     /// Octets that were committed and, as far as is known, have not arrived.
+    #[inline]
     pub(super) fn unacknowledged(&self) -> u32 {
         self.next.wrapping_sub(self.acknowledged)
     }
@@ -264,6 +265,7 @@ impl Stream {
         }
     }
 
+    #[inline]
     pub(super) fn kept(&self) -> u32 {
         self.kept.count()
     }
