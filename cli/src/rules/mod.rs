@@ -28,6 +28,10 @@ use crate::ruleset::Family;
 
 pub use write::names;
 
+/// How many pairs of hosts and of stations, in each direction, one file can be for: with them all its making takes
+/// less than 200 MiB.
+const MOST: usize = 80_000;
+
 /// What is asked for beside the baseline.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -127,6 +131,18 @@ pub fn make(
         ));
     }
     let flows = flows::Flows::of(baseline, family, options);
+    let size: usize = flows
+        .all
+        .values()
+        .map(|flow| 1 + flow.functions.len())
+        .sum();
+    if size > MOST {
+        return Err(format!(
+            "{name}: is too large for one file of rules, which is for some {} pairs of hosts; make baselines of parts of \
+             it, and a chain of its own for each (--chain)",
+            MOST / 4
+        ));
+    }
     let rules = write::write(baseline, name, family, &flows, options);
     proof::prove(rules, family, &flows, options)
 }

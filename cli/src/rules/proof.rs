@@ -10,7 +10,9 @@
 use super::flows::{Flows, Pair, Ports, Set, Way};
 use super::{write, Entry, Options, Rules};
 use crate::baseline::Transport;
-use crate::ruleset::{state, Answer, Condition, Family, Net, Port, Rule, Ruleset, Target, Test};
+use crate::ruleset::{
+    state, Answer, Condition, Family, Net, Port, Rule, Ruleset, Target, Test, MAX_OCTETS, MAX_RULES,
+};
 use dnp3_core::frame::{Class, Seen};
 use dnp3_core::link::Control;
 use dnp3_core::rule::{class, dir, option, protocol, status, Range};
@@ -47,6 +49,13 @@ pub(super) fn prove(
     let fault = |what: String| {
         format!("{what}; this is a mistake of dnp3fw's, and nothing is written. Please report it")
     };
+    if text.len() > MAX_OCTETS || text.matches("\n-A ").count() > MAX_RULES {
+        return Err(format!(
+            "the rules would be more than {MAX_RULES}, or {} MiB, which is more than dnp3fw reads again; make baselines \
+             of parts, and a chain of its own for each (--chain)",
+            MAX_OCTETS >> 20
+        ));
+    }
     let rules = Ruleset::parse(&text, Some(family))
         .map_err(|error| fault(format!("the rules made cannot be read again: {error}")))?;
     if let Some(why) = rules.rules.iter().flat_map(Rule::unknown).next() {
@@ -453,33 +462,30 @@ fn accept(rule: &Rule, path: Path, most: usize, passes: &mut Passes) -> Result<(
 
 /// Whether the rules let through what is in the flows, and nothing else.
 fn compare(passes: &Passes, flows: &Flows) -> Result<(), String> {
-    let mut wanted = Passes::default();
+    let (mut opens, mut frames) = (0, 0);
     for ((way, hosts, ports), flow) in &flows.all {
         let (source, destination) = ends(*way, *hosts);
         let between = (source, destination, *ports);
-        if flow.opens {
-            wanted.opens.insert(between);
-        }
-        if !flow.functions.is_empty() {
-            wanted
-                .frames
-                .insert((*way, between), flow.functions.clone());
-        }
-    }
-    if let Some(between) = passes.opens.symmetric_difference(&wanted.opens).next() {
-        return Err(format!(
-            "the rules made and the baseline differ in who may connect: {between:?}"
-        ));
-    }
-    let keys: BTreeSet<_> = passes.frames.keys().chain(wanted.frames.keys()).collect();
-    for key in keys {
-        if passes.frames.get(key) != wanted.frames.get(key) {
+        if passes.opens.contains(&between) != flow.opens {
             return Err(format!(
-                "the rules made and the baseline differ in what passes: {key:?}"
+                "the rules made and the baseline differ in who may connect: {between:?}"
             ));
         }
+        let none = BTreeMap::new();
+        let found = passes.frames.get(&(*way, between)).unwrap_or(&none);
+        if *found != flow.functions {
+            return Err(format!(
+                "the rules made and the baseline differ in what passes: {way:?} {between:?}"
+            ));
+        }
+        opens += usize::from(flow.opens);
+        frames += usize::from(!flow.functions.is_empty());
     }
-    Ok(())
+    // All of the baseline is there; with as many, there is nothing else.
+    match (opens, frames) == (passes.opens.len(), passes.frames.len()) {
+        true => Ok(()),
+        false => Err("the rules made let through more hosts than the baseline has".into()),
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use dnp3_core::text::save;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 /// Rules for one address that stand in the chain that asks for it; more have a chain of their own.
 const IN_PLACE: usize = 2;
@@ -400,7 +401,7 @@ fn way(way: Way, name: &str, family: Family, flows: &Flows, options: &Options) -
     });
     // Of each pair of hosts the rules, without the hosts; and of each outstation the masters. Whatever
     // is there twice has one chain.
-    let mut policies: Vec<Vec<String>> = Vec::new();
+    let mut policies: Vec<Rc<Vec<String>>> = Vec::new();
     let mut known = BTreeMap::new();
     let mut outstations: BTreeMap<IpAddr, BTreeMap<IpAddr, Vec<String>>> = BTreeMap::new();
     for ((its, (outstation, master), ports), flow) in &flows.all {
@@ -418,8 +419,8 @@ fn way(way: Way, name: &str, family: Family, flows: &Flows, options: &Options) -
             .into_iter()
             .filter(|(_, rules)| !rules.is_empty())
             .map(|(master, rules)| {
-                let place = *known.entry(rules).or_insert_with_key(|rules| {
-                    policies.push(rules.clone());
+                let place = *known.entry(Rc::new(rules)).or_insert_with_key(|rules| {
+                    policies.push(Rc::clone(rules));
                     policies.len() - 1
                 });
                 (master, place)
@@ -438,6 +439,7 @@ fn way(way: Way, name: &str, family: Family, flows: &Flows, options: &Options) -
         Way::Request => ("-d", "-s"),
         Way::Response => ("-s", "-d"),
     };
+    drop(known);
     let mut made = BTreeMap::new();
     let mut group_chains = BTreeMap::new();
     let branches = joined(items).into_iter().map(|(prefix, group)| {
