@@ -239,11 +239,6 @@ impl Connection {
                 .any(|stream| stream.is_stale(now, limits))
     }
 
-    /// Whether it will never be followed again.
-    pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Aged | State::Void | State::Ended)
-    }
-
     /// Whether no octet of it will be looked at again.
     pub fn needs_no_octets(&self) -> bool {
         matches!(self.state, State::Void | State::Ended)
@@ -707,7 +702,7 @@ mod tests {
         refused(&mut world);
         let last = data(12, rest);
         assert_eq!(world.commit(Direction::Original, &last, 0), Commit::Ended);
-        assert!(world.connection.is_over());
+        assert!(!world.connection.needs_no_octets(), "they may come again");
         refused(&mut world);
         assert!(!world.matches(&only(1), &data(27, &READ)), "never again");
         let next = data(27, &READ);
@@ -822,7 +817,7 @@ mod tests {
         let mut world = World::followed();
         let other = answer(REPLY_ISN + 1, ISN.wrapping_add(1));
         assert_eq!(world.commit(Direction::Reply, &other, 2), Commit::Voided);
-        assert!(world.connection.is_over());
+        assert!(world.connection.needs_no_octets());
     }
 
     #[test]
