@@ -106,6 +106,8 @@ BINDIR ?= $(PREFIX)/bin
 SBINDIR ?= $(PREFIX)/sbin
 MANDIR ?= $(PREFIX)/share/man
 INCLUDEDIR ?= $(PREFIX)/include
+# Where the kernel's ynl looks for specifications of netlink, with PREFIX=/usr.
+YNLDIR ?= $(PREFIX)/share/ynl/specs
 DOCDIR ?= $(PREFIX)/share/doc/xt_dnp3
 # Where each shell looks for completions.
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
@@ -182,9 +184,12 @@ uninstall-man:
 install-header:
 	$(INSTALL) -d $(DESTDIR)$(INCLUDEDIR)/linux/netfilter
 	$(INSTALL) -m 644 include/linux/netfilter/xt_dnp3.h $(DESTDIR)$(INCLUDEDIR)/linux/netfilter/
+	$(INSTALL) -d $(DESTDIR)$(YNLDIR)
+	$(INSTALL) -m 644 include/netlink/xt_dnp3.yaml $(DESTDIR)$(YNLDIR)/
 
 uninstall-header:
-	rm -f $(DESTDIR)$(INCLUDEDIR)/linux/netfilter/xt_dnp3.h
+	rm -f $(DESTDIR)$(INCLUDEDIR)/linux/netfilter/xt_dnp3.h $(DESTDIR)$(YNLDIR)/xt_dnp3.yaml
+	$(call emptied,$(YNLDIR))
 
 # The unit names the script by its path. It is neither enabled nor started: that is the admin's word.
 # What is for /etc is an example, for the same reason.

@@ -142,6 +142,7 @@ fn make_install_and_uninstall() -> Outcome {
             "share/man/man7/xt_dnp3.7",
             "share/man/man8/dnp3-firewall.8",
             "share/man/man8/libxt_dnp3.8",
+            "share/ynl/specs/xt_dnp3.yaml",
         ] {
             expected.insert(format!("{below}/{file}"));
         }
@@ -163,15 +164,19 @@ fn make_install_and_uninstall() -> Outcome {
             assert_eq!(text.lines().filter(ours).count(), calls, "{file}");
             assert_eq!(text.matches(&script).count(), calls, "{file}: {script}");
         }
-        let header = read(
-            destination
-                .join(below)
-                .join("include/linux/netfilter/xt_dnp3.h"),
-        )?;
-        assert_eq!(
-            header,
-            read(project().join("include/linux/netfilter/xt_dnp3.h"))?
-        );
+        for (file, source) in [
+            (
+                "include/linux/netfilter/xt_dnp3.h",
+                "include/linux/netfilter/xt_dnp3.h",
+            ),
+            (
+                "share/ynl/specs/xt_dnp3.yaml",
+                "include/netlink/xt_dnp3.yaml",
+            ),
+        ] {
+            let installed = read(destination.join(below).join(file))?;
+            assert_eq!(installed, read(project().join(source))?, "{file}");
+        }
         let mode = |file: &str| {
             fs::metadata(destination.join(file))
                 .map(|metadata| metadata.permissions().mode() & 0o777)
@@ -343,6 +348,7 @@ fn the_packages_hold_what_they_should() -> Outcome {
         "usr/share/man/man7/xt_dnp3.7.gz",
         "usr/share/man/man8/dnp3-firewall.8.gz",
         "usr/share/man/man8/libxt_dnp3.8.gz",
+        "usr/share/ynl/specs/xt_dnp3.yaml",
         "usr/share/doc/iptables-dnp3/README.Debian",
         "usr/share/doc/iptables-dnp3/examples/boot/netfilter-persistent.conf",
     ] {
@@ -387,7 +393,13 @@ fn the_packages_hold_what_they_should() -> Outcome {
     assert_eq!(said, format!("dnp3fw {VERSION}\n"));
 
     // The checkout is as it was: it is a copy that is built.
-    for left in ["files", ".debhelper", "iptables-dnp3", "xt-dnp3-dkms", "dnp3fw"] {
+    for left in [
+        "files",
+        ".debhelper",
+        "iptables-dnp3",
+        "xt-dnp3-dkms",
+        "dnp3fw",
+    ] {
         assert!(
             !project().join("debian").join(left).exists(),
             "debian/{left}"
