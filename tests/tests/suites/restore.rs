@@ -50,9 +50,13 @@ fn rules(runner: &mut TestRunner) -> Vec<Counted> {
         1 => Just((0, 0)),
         1 => Just((u64::MAX, u64::MAX)),
     ];
-    let protocols = prop::sample::select(vec![protocol::TCP, protocol::UDP]);
-    let counted = (generate::rule(), protocols, counters)
-        .prop_map(|(rule, protocol, (packets, octets))| Counted {
+    // Of those of TCP some have --track.
+    let rule = prop_oneof![
+        (generate::tcp_rule(), Just(protocol::TCP)),
+        (generate::rule(), Just(protocol::UDP)),
+    ];
+    let counted = (rule, counters)
+        .prop_map(|((rule, protocol), (packets, octets))| Counted {
             packets,
             octets,
             protocol,
