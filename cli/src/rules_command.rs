@@ -8,7 +8,7 @@ use dnp3fw::baseline::{self, Baseline};
 use dnp3fw::exit;
 use dnp3fw::rules::{self, make};
 use dnp3fw::ruleset::Family;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -109,7 +109,7 @@ fn make_and_write(asked: &args::Rules) -> Result<u8, String> {
                 return Ok(status);
             }
         } else {
-            fs::write(path, &rules.text).map_err(|error| format!("{name}: {error}"))?;
+            baseline::replace(path, |output| output.write_all(rules.text.as_bytes()))?;
         }
         match has(family) {
             true => eprintln!(
