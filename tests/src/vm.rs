@@ -25,6 +25,7 @@ use crate::blobs::Blob;
 use crate::cases::expected::{arrivals, counters, Counter};
 use crate::cases::{Case, Family, Path, Protocol, Route, Variant, Wire};
 use crate::changing;
+use crate::commands;
 
 /// Chains in a group.
 const GROUP: usize = 16;
@@ -512,15 +513,34 @@ pub fn project() -> PathBuf {
     FilePath::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// `scripts/vm` with the pinned packages of PyPI in the guest, for programs of tests/guest that use them.
+pub fn with_packages() -> Result<Command, String> {
+    let packages = commands::succeed(&mut commands::script("site-packages"))?;
+    let mut command = commands::script("vm");
+    put(
+        &mut command,
+        FilePath::new(packages.trim_end()),
+        "/usr/lib/python3/dist-packages",
+    );
+    Ok(command)
+}
+
+/// Has `scripts/vm` put a file or a directory into the guest.
+pub fn put<'a>(command: &'a mut Command, host: &FilePath, guest: &str) -> &'a mut Command {
+    command.args(["--add", &format!("{}:{guest}", host.display())])
+}
+
+/// Has it put tests/guest there.
+pub fn put_guest(command: &mut Command) -> &mut Command {
+    put(command, &project().join("tests/guest"), "guest")
+}
+
 /// Runs a command in the VM with `plan` and tests/guest beside it; what it printed, or why not.
 pub fn run(plan: &FilePath, command: &str, cpus: u32, seconds: u32) -> Result<String, String> {
-    let project = project();
-    let add = |host: &FilePath, guest: &str| format!("{}:{guest}", host.display());
-    let output = Command::new(project.join("scripts/vm"))
-        .args(["--cpus", &cpus.to_string()])
-        .args(["--timeout", &seconds.to_string()])
-        .args(["--add", &add(plan, "plan")])
-        .args(["--add", &add(&project.join("tests/guest"), "guest")])
+    let mut vm = commands::script("vm");
+    vm.args(["--cpus", &cpus.to_string()])
+        .args(["--timeout", &seconds.to_string()]);
+    let output = put_guest(put(&mut vm, plan, "plan"))
         .args(["--", command])
         .output()
         .map_err(|error| format!("scripts/vm: {error}"))?;

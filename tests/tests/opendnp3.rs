@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::ops::RangeInclusive;
-use std::process::Command;
 use std::sync::OnceLock;
 
 use dnp3_core::frame::{Event, Walk};
@@ -582,34 +581,13 @@ fn plan(all: &[Sequence]) -> String {
 
 /// Sends everything to the outstation in the VM.
 fn run(all: &[Sequence]) -> Result<Vec<Heard>, String> {
-    let project = vm::project();
-    let packages = Command::new(project.join("scripts/site-packages"))
-        .output()
-        .map_err(|error| format!("scripts/site-packages: {error}"))?;
-    if !packages.status.success() {
-        let errors = String::from_utf8_lossy(&packages.stderr);
-        return Err(format!(
-            "scripts/site-packages: {}\n{errors}",
-            packages.status
-        ));
-    }
-    let packages = String::from_utf8_lossy(&packages.stdout);
+    let mut command = vm::with_packages()?;
     let file = std::env::temp_dir().join(format!("opendnp3-{}", std::process::id()));
-    let add = |host: &str, guest: &str| format!("{host}:{guest}");
     fs::write(&file, plan(all)).map_err(|error| format!("{}: {error}", file.display()))?;
     // It takes 25 in a second, or fewer where the machine is busy.
     let seconds = 120 + all.len() / 4;
-    let output = Command::new(project.join("scripts/vm"))
-        .args(["--cpus", "2", "--timeout", &seconds.to_string()])
-        .args([
-            "--add",
-            &add(packages.trim_end(), "/usr/lib/python3/dist-packages"),
-        ])
-        .args([
-            "--add",
-            &add(&project.join("tests/guest").display().to_string(), "guest"),
-        ])
-        .args(["--add", &add(&file.display().to_string(), "plan")])
+    command.args(["--cpus", "2", "--timeout", &seconds.to_string()]);
+    let output = vm::put_guest(vm::put(&mut command, &file, "plan"))
         .args(["--", "python3 guest/opendnp3/main.py plan"])
         .output();
     fs::remove_file(&file).map_err(|error| format!("{}: {error}", file.display()))?;

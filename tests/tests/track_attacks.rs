@@ -15,7 +15,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
-use std::process::Command;
 use std::sync::OnceLock;
 
 use dnp3_tests::commands;
@@ -460,7 +459,7 @@ fn exchanges() -> Vec<Exchange> {
 
 /// Has the guest do it all.
 fn run() -> Result<(Vec<Exchange>, Outcome), String> {
-    let packages = commands::succeed(&mut commands::script("site-packages"))?;
+    let mut command = vm::with_packages()?;
     let exchanges = exchanges();
     let mut plan = format!("attack\nrounds {}\n", ROUNDS * times());
     if is_long() {
@@ -472,20 +471,8 @@ fn run() -> Result<(Vec<Exchange>, Outcome), String> {
     let file = std::env::temp_dir().join(format!("track-attacks-{}", std::process::id()));
     std::fs::write(&file, plan).map_err(|error| format!("{}: {error}", file.display()))?;
     let seconds = if is_long() { 3600 } else { 300 };
-    let add = |host: &str, guest: &str| format!("{host}:{guest}");
-    let project = vm::project();
-    let mut command = Command::new(project.join("scripts/vm"));
-    command
-        .args(["--cpus", "2", "--timeout", &seconds.to_string()])
-        .args([
-            "--add",
-            &add(packages.trim_end(), "/usr/lib/python3/dist-packages"),
-        ])
-        .args([
-            "--add",
-            &add(&project.join("tests/guest").display().to_string(), "guest"),
-        ])
-        .args(["--add", &add(&file.display().to_string(), "plan")])
+    command.args(["--cpus", "2", "--timeout", &seconds.to_string()]);
+    vm::put_guest(vm::put(&mut command, &file, "plan"))
         .args(["--", "python3 guest/track_attacks/main.py plan"]);
     let said = commands::succeed(&mut command);
     std::fs::remove_file(&file).map_err(|error| format!("{}: {error}", file.display()))?;

@@ -7,8 +7,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
+use dnp3_tests::commands::script;
 use dnp3_tests::frames::{self, control};
 use dnp3_tests::{vectors, vm};
 use serde_json::json;
@@ -82,14 +82,9 @@ fn to_follow_a_connection_costs_so_much_and_no_more() {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("track-cost-{}.json", std::process::id()));
     fs::write(&file, plan.to_string()).expect("the plan is written");
-    let output = Command::new(vm::project().join("scripts/vm"))
-        .args(["--icount", "--timeout", "900", "--add"])
-        .arg(format!("{}:plan", file.display()))
-        .arg("--add")
-        .arg(format!(
-            "{}:guest",
-            vm::project().join("tests/guest").display()
-        ))
+    let mut command = script("vm");
+    command.args(["--icount", "--timeout", "900"]);
+    let output = vm::put_guest(vm::put(&mut command, &file, "plan"))
         .args(["--", "python3", "guest/track_load/costs.py", "plan"])
         .output()
         .expect("scripts/vm runs");

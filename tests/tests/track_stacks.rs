@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
-use dnp3_tests::commands::{empty, read, script, succeed};
+use dnp3_tests::commands::{empty, read, succeed};
 use dnp3_tests::frames::{control, frame};
 use dnp3_tests::vm::{self, Outcome};
 use libtest_mimic::{Arguments, Trial};
@@ -116,7 +116,7 @@ fn sessions() -> Result<Vec<Session>, String> {
 /// Runs all sessions; what they found.
 fn run() -> Result<Outcome, String> {
     let is_long = std::env::var_os("DNP3_TESTS_LONG").is_some();
-    let packages = succeed(&mut script("site-packages"))?;
+    let mut command = vm::with_packages()?;
     let plan =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("stacks-{}", std::process::id()));
     empty(&plan)?;
@@ -125,16 +125,14 @@ fn run() -> Result<Outcome, String> {
     }
     let seconds = if is_long { "14400" } else { "400" };
     let readme = vm::project().join("README.md");
-    let mut command = script("vm");
     command.args(["--timeout", seconds]);
     for (host, to) in [
-        (Path::new(packages.trim()), "/usr/lib/python3/dist-packages"),
         (&plan, "plan"),
         (&guest().join("clients"), "clients"),
         (&guest().join("track"), "track"),
         (&readme, "README.md"),
     ] {
-        command.args(["--add", &format!("{}:{to}", host.display())]);
+        vm::put(&mut command, host, to);
     }
     command.args(["--", "python3", "track/stacks.py", "plan", "README.md"]);
     command.args(is_long.then_some("--long"));
