@@ -2,7 +2,8 @@
 
 //! Writes the inputs that fuzzing begins with, and a dictionary of the rule language:
 //!
-//!     seeds DIR      DIR/packets/..., DIR/exchanges/..., DIR/words/..., DIR/words.dict
+//!     seeds DIR      DIR/packets/..., DIR/exchanges/..., DIR/words/..., DIR/words.dict, DIR/captures/...,
+//!                    DIR/baselines/..., DIR/baselines.dict
 //!
 //! They are the vectors, the cases of tests/cases, packets of the captures where there are any, and
 //! what the property tests generate; the same for every run on the same captures.
@@ -39,16 +40,20 @@ fn main() -> ExitCode {
         eprintln!("seeds: which directory?");
         return ExitCode::FAILURE;
     };
+    let files = files();
     let result = seeds().and_then(|(packets, words)| {
         let numbers = [
             write(&dir.join("packets"), &packets)?,
             write(&dir.join("words"), &words)?,
             write(&dir.join("exchanges"), &exchanges())?,
+            write(&dir.join("captures"), &files)?,
+            write(&dir.join("baselines"), &baselines(&files))?,
         ];
+        fs::write(dir.join("baselines.dict"), members()).map_err(|error| error.to_string())?;
         fs::write(dir.join("words.dict"), dictionary()).map_err(|error| error.to_string())?;
         println!(
-            "seeds: {} packets with rules, {} lines of words, {} exchanges",
-            numbers[0], numbers[1], numbers[2]
+            "seeds: {} packets with rules, {} lines of words, {} exchanges, {} captures, {} baselines",
+            numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
         );
         Ok(())
     });
@@ -204,6 +209,191 @@ fn seeds() -> Result<(Octets, Octets), String> {
         }
     }
     Ok((packets, words))
+}
+
+/// Pieces of the project's own captures, in every format and with every link layer that is read.
+fn files() -> Octets {
+    const PACKETS: usize = 12;
+    let mut all = Octets::new();
+    for (_, path) in captures::files(&captures::own(), "pcap") {
+        let packets: Vec<Vec<u8>> = captures::packets(&path)
+            .into_iter()
+            .map(|packet| packet.octets)
+            .collect();
+        for (number, packets) in packets.chunks(PACKETS).enumerate() {
+            // A link type, and what stands before the IP packet: Ethernet with and without tags, the raw
+            // ones, Linux's.
+            let (link_type, header): (u32, &[u8]) = match number % 6 {
+                0 => (1, &[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2]),
+                1 => (
+                    1,
+                    &[
+                        2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xA8, 0, 5, 0x81, 0, 0, 6,
+                    ],
+                ),
+                2 => (101, &[]),
+                3 => (113, &[0, 0, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0]),
+                4 => (0, &[2, 0, 0, 0]),
+                _ => (276, &[]),
+            };
+            let framed: Vec<Vec<u8>> = packets
+                .iter()
+                .map(|packet| {
+                    let is_v6 = packet.first().is_some_and(|octet| octet >> 4 == 6);
+                    let ether_type: [u8; 2] = if is_v6 { [0x86, 0xDD] } else { [8, 0] };
+                    let ether_type = if link_type == 101 || link_type == 0 {
+                        &[][..]
+                    } else {
+                        &ether_type
+                    };
+                    let behind: &[u8] = if link_type == 276 { &[0; 18] } else { &[] };
+                    [header, ether_type, behind, packet].concat()
+                })
+                .collect();
+            all.insert(match number % 3 {
+                0 => pcap(u32::to_le_bytes, 0xA1B2_C3D4, link_type, &framed),
+                1 => pcap(u32::to_be_bytes, 0xA1B2_3C4D, link_type, &framed),
+                _ => pcapng(link_type, &framed),
+            });
+        }
+    }
+    all.insert(
+        vectors::ALL
+            .iter()
+            .flat_map(|(_, octets)| *octets)
+            .copied()
+            .collect(),
+    );
+    all
+}
+
+fn pcap(four: fn(u32) -> [u8; 4], magic: u32, link_type: u32, packets: &[Vec<u8>]) -> Vec<u8> {
+    let version = if four(1)[0] == 1 {
+        [2, 0, 4, 0]
+    } else {
+        [0, 2, 0, 4]
+    };
+    let mut file = [
+        four(magic),
+        version,
+        [0; 4],
+        [0; 4],
+        four(65_535),
+        four(link_type),
+    ]
+    .concat();
+    for (number, packet) in packets.iter().enumerate() {
+        for field in [
+            1_700_000_000 + number as u32,
+            7,
+            packet.len() as u32,
+            packet.len() as u32,
+        ] {
+            file.extend(four(field));
+        }
+        file.extend(packet);
+    }
+    file
+}
+
+fn pcapng(link_type: u32, packets: &[Vec<u8>]) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut block = |kind: u32, body: &[u8]| {
+        let padded = body.len().next_multiple_of(4);
+        let length = (padded as u32 + 12).to_le_bytes();
+        file.extend([kind.to_le_bytes(), length].concat());
+        file.extend(body);
+        file.resize(file.len() + padded - body.len(), 0);
+        file.extend(length);
+    };
+    block(
+        0x0A0D_0D0A,
+        &[
+            0x4D, 0x3C, 0x2B, 0x1A, 1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255,
+        ],
+    );
+    block(
+        1,
+        &[
+            link_type as u8,
+            (link_type >> 8) as u8,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            9,
+            0,
+            1,
+            0,
+            9,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+        ],
+    );
+    for packet in packets {
+        let length = (packet.len() as u32).to_le_bytes();
+        block(
+            6,
+            &[&[0; 12], &length[..], &length[..], &packet[..]].concat(),
+        );
+    }
+    file
+}
+
+/// What is learned of captures, and what people write.
+fn baselines(captures: &Octets) -> Octets {
+    let mut all: Octets = [
+        &br#"{"authorized_communications": [{"master_ip": "10.0.0.1", "outstation_ip": "10.0.0.2",
+            "expected_function_codes": [0, "read", "control", 129]}]}"#[..],
+        br#"{"version": 1, "communications": []}"#,
+        b"{}",
+        b"[",
+    ]
+    .map(<[u8]>::to_vec)
+    .into();
+    for (number, capture) in captures
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| number % 8 == 0)
+    {
+        let options = dnp3fw::Options::default();
+        let mut learner = dnp3fw::learn::Learner::new(&options.ports);
+        learner.begin("a.pcap");
+        dnp3fw::Input::new(options).capture(
+            "a.pcap",
+            capture.as_slice(),
+            &dnp3fw::Progress::none(),
+            &mut |event| learner.event(event),
+        );
+        learner.end();
+        let (mut baseline, _) = learner.finish();
+        if number % 16 == 0 {
+            baseline.captured = None;
+        }
+        let mut text = Vec::new();
+        if dnp3fw::baseline::write(&baseline, &mut text).is_ok() {
+            all.insert(text);
+        }
+    }
+    all
+}
+
+/// The members of a baseline, as its schema names them.
+fn members() -> String {
+    let words = dnp3fw::baseline::SCHEMA_TEXT.split('"').filter(|word| {
+        let is_name = |letter: char| letter.is_ascii_lowercase() || letter == '_';
+        !word.is_empty() && word.chars().all(is_name)
+    });
+    let words: BTreeSet<&str> = words.collect();
+    let quoted = words.iter().map(|word| format!("\"\\\"{word}\\\"\"\n"));
+    quoted.collect()
 }
 
 /// A line for each thing that can be wrong.

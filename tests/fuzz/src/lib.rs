@@ -5,6 +5,7 @@
 //! without libFuzzer, to see which lines of `core` a corpus reaches.
 
 pub mod callbacks;
+pub mod files;
 pub mod input;
 pub mod language;
 pub mod mutate;
@@ -24,4 +25,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("track", streams::streams_are_followed),
     ("language", language::language),
     ("callbacks", callbacks::callbacks),
+    ("files", files::captures),
+    ("baselines", files::baselines),
 ];
