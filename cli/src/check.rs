@@ -382,6 +382,7 @@ impl<W: Write> Checker<W> {
         let mut question = Question {
             arrived,
             family,
+            is_legacy: loaded.rules.is_legacy,
             packet,
             seen: &mut seen,
             table: &mut self.table,
@@ -544,6 +545,7 @@ fn has_flag(octets: &[u8], flag: u8) -> bool {
 struct Question<'a> {
     arrived: &'a Arrived<'a>,
     family: Family,
+    is_legacy: bool,
     packet: Packet<'a>,
     seen: &'a mut Seen,
     table: &'a mut Table,
@@ -562,6 +564,8 @@ enum Is {
     /// Why that is not known.
     Maybe(String),
     HotDrop,
+    /// Why all of these may be.
+    Any(String),
 }
 
 impl From<bool> for Is {
@@ -583,6 +587,10 @@ impl Question<'_> {
                 Is::No if !condition.inverted => return Answer::No,
                 Is::Yes | Is::No => {}
                 Is::Maybe(why) => _ = maybe.get_or_insert(why),
+                Is::Any(why) => {
+                    self.maybe.get_or_insert((number, why));
+                    return Answer::Any;
+                }
                 Is::HotDrop if maybe.is_none() => return Answer::HotDrop,
                 Is::HotDrop => {
                     self.maybe = self.maybe.take().or(maybe.map(|why| (number, why)));
@@ -628,7 +636,7 @@ impl Question<'_> {
                     _ => 8,
                 };
                 if octets.len() < length {
-                    return Is::HotDrop;
+                    return self.short();
                 }
                 let found = match port {
                     Port::Source => pair(0),
@@ -640,7 +648,7 @@ impl Question<'_> {
             }
             Test::Multiport(port, ranges) => {
                 let (Some(source), Some(destination)) = (pair(0), pair(2)) else {
-                    return Is::HotDrop;
+                    return self.short();
                 };
                 let is_in = |port: u16| {
                     ranges
@@ -656,14 +664,14 @@ impl Question<'_> {
             }
             Test::TcpFlags(mask, set) => match octets.get(..20).and_then(|octets| octets.get(13)) {
                 Some(flags) => (flags & mask == *set).into(),
-                None => Is::HotDrop,
+                None => self.short(),
             },
             Test::Icmp(kind, first, last) => match octets.get(..4) {
                 Some(&[found, code, ..]) => {
                     let is_any = *kind == ANY_ICMP && self.family == Family::V4;
                     (is_any || found == *kind && (*first..=*last).contains(&code)).into()
                 }
-                _ => Is::HotDrop,
+                _ => self.short(),
             },
             Test::State(states) => {
                 let found = match self.seen.state {
@@ -690,6 +698,16 @@ impl Question<'_> {
             Test::Limit => Is::Maybe("-m limit is a matter of time".into()),
             Test::Unknown(why) => Is::Maybe(why.to_string()),
         }
+    }
+
+    /// Of a header that is cut short.
+    fn short(&self) -> Is {
+        if self.is_legacy {
+            return Is::HotDrop;
+        }
+        Is::Any(
+            "the transport header is cut short, of which iptables-legacy and iptables-nft think differently".into(),
+        )
     }
 
     fn interface(&self, option: &str, wanted: &str, host: IpAddr) -> Is {

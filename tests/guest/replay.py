@@ -34,7 +34,8 @@ TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
 DEVICES = ("r0", "r1")
 NANO = 1_000_000_000
-ETHERNET, RAW, SLL, NULL = 1, 101, 113, 0
+ETHERNET, SLL, NULL = 1, 113, 0
+RAW = (12, 14, 101, 228, 229)
 IPV4, IPV6 = 0x0800, 0x86DD
 TAGS = (0x8100, 0x88A8, 0x9100)
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
@@ -111,7 +112,7 @@ def mended(packet):
 
 def ip_of(link, frame):
     """The IP packet in a frame; None where there is none."""
-    if link == RAW:
+    if link in RAW:
         return frame
     if link == NULL:
         return frame[4:]
@@ -210,13 +211,12 @@ class Gateway:
         return sent
 
 
-def forget():
-    """No rules, and no connection is known."""
-    for variant in ("legacy", "nft"):
-        for family in ("4", "6"):
+def forget(variants=("legacy", "nft"), families=("4", "6")):
+    """Nothing of a run is left: no rule, and no connection that is known."""
+    for variant in variants:
+        for family in families:
             run(program(variant, family, "-restore"), text=NO_RULES)
     run("conntrack", "-F")
-    run("ipset", "destroy")
 
 
 def main():
@@ -227,13 +227,13 @@ def main():
     for one in runs:
         said = {"name": one["name"]}
         try:
-            forget()
             for family, rules in one["rules"].items():
                 gateway.load(one["variant"], family, rules)
             said["sent"] = gateway.replay(os.path.join(os.path.dirname(plan), one["capture"]))
             said["saved"] = {
                 family: run(program(one["variant"], family, "-save"), "-c", "-t", "filter") for family in one["rules"]
             }
+            forget([one["variant"]], one["rules"])
         except (RuntimeError, OSError, KeyError, struct.error) as error:
             said["fault"] = f"{type(error).__name__}: {error}"
         print(json.dumps(said), flush=True)

@@ -276,6 +276,9 @@ pub struct Skipped {
 pub struct Ruleset {
     /// IPv4 or IPv6.
     pub family: Family,
+    /// Whether iptables-legacy has saved them: it drops packets whose TCP or UDP header is cut short
+    /// on the spot, where iptables-nft may go on.
+    pub is_legacy: bool,
     /// All rules, in the order of the file.
     pub rules: Vec<Rule>,
     /// The chains, the built-in ones first: INPUT, FORWARD, OUTPUT.
@@ -297,6 +300,8 @@ pub enum Answer {
     HotDrop,
     /// Either it is dropped on the spot, or it does not satisfy the rule.
     MaybeHotDrop,
+    /// Any of these.
+    Any,
 }
 
 /// What a walk comes by.
@@ -463,6 +468,12 @@ impl Walk<'_> {
                 }
                 Answer::Yes => *surely,
                 Answer::Maybe => false,
+                Answer::Any => {
+                    ways.drop = true;
+                    self.ends(number, Verdict::Drop, false);
+                    *surely = false;
+                    false
+                }
             };
             (self.tell)(Step::Matches {
                 rule: number,
