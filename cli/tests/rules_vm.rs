@@ -33,7 +33,7 @@ struct Session {
     at_least: usize,
 }
 
-const SESSIONS: [Session; 5] = [
+const SESSIONS: [Session; 6] = [
     Session {
         capture: "dnp3py/readme-ipv4-outside",
         options: &[],
@@ -57,6 +57,11 @@ const SESSIONS: [Session; 5] = [
     Session {
         capture: "yadnp3/operator-udp-inside",
         options: &[],
+        at_least: 20,
+    },
+    Session {
+        capture: "dnp3py/readme-ipv6-inside",
+        options: &["--chain", "PLANT"],
         at_least: 20,
     },
 ];
@@ -167,7 +172,10 @@ fn packets(session: &Session) -> (String, usize) {
     let capture = captures::own().join(format!("{}.pcap", session.capture));
     let mut text = String::new();
     let mut number = 0;
-    let keeps_policy = session.options.contains(&"--keep-policy");
+    let keeps_policy = session
+        .options
+        .iter()
+        .any(|option| ["--keep-policy", "--chain"].contains(option));
     for packet in captures::packets(&capture) {
         let mut others = others(&packet);
         number += usize::from(!others.is_empty());
@@ -211,11 +219,11 @@ fn many(pairs: u32, v6: bool) -> Value {
 fn the_kernel_lets_through_what_was_learned() {
     let scratch = Scratch::new("rules-vm");
     let mut runs = Vec::new();
-    let mut add = |name: &str, family: &str, packets: Option<String>| {
+    let mut add = |name: &str, family: &str, packets: Option<String>, own: Option<&str>| {
         for variant in ["legacy", "nft"] {
             runs.push(
                 json!({ "name": format!("{name}::{variant}"), "variant": variant,
-                              "rules": { family: format!("{name}.rules") }, "packets": packets }),
+                              "rules": { family: format!("{name}.rules") }, "packets": packets, "own": own }),
             );
         }
     };
@@ -251,6 +259,7 @@ fn the_kernel_lets_through_what_was_learned() {
             &name,
             if v6 { "6" } else { "4" },
             Some(format!("{name}.packets")),
+            session.options.contains(&"--chain").then_some("PLANT"),
         );
     }
     for (name, pairs, v6) in [
@@ -268,8 +277,30 @@ fn the_kernel_lets_through_what_was_learned() {
             .to_string();
         let option = if v6 { "--ipv6" } else { "--ipv4" };
         expect(0, &["rules", "--baseline", &baseline, option, &rules], &[]);
-        add(name, if v6 { "6" } else { "4" }, None);
+        add(name, if v6 { "6" } else { "4" }, None, None);
     }
+    // On a host itself: that they are taken.
+    let baseline = scratch
+        .0
+        .join("yadnp3-operator-udp-inside.json")
+        .display()
+        .to_string();
+    let rules = scratch.0.join("host.rules").display().to_string();
+    expect(
+        0,
+        &[
+            "rules",
+            "--baseline",
+            &baseline,
+            "--ipv4",
+            &rules,
+            "--chain",
+            "INPUT",
+            "--udp-reject",
+        ],
+        &[],
+    );
+    add("host", "4", None, None);
     // That such a test can fail: rules that let through too much, that tell nobody, that refuse too much.
     let mut changed = Vec::new();
     for (name, from, to, word) in [
@@ -299,7 +330,7 @@ fn the_kernel_lets_through_what_was_learned() {
         scratch.file(&format!("{name}.rules"), text.as_bytes());
         runs.push(
             json!({ "name": name, "variant": "legacy", "rules": { "4": format!("{name}.rules") },
-                          "packets": "yadnp3-operator-tcp-inside.packets" }),
+                          "packets": "yadnp3-operator-tcp-inside.packets", "own": null }),
         );
         changed.push((name, word));
     }

@@ -4,7 +4,8 @@
 usage: cli_rules.py PLAN
 
 PLAN is a JSON list of runs: {"name", "variant": "legacy" or "nft", "rules": {"4": FILE, "6": FILE}, "packets": FILE or
-null}, the files beside PLAN. A line of packets is a FATE and an IP packet in hexadecimal digits:
+null, "own": CHAIN or null}, the files beside PLAN. With a chain of its own a file is loaded as its head says, beside rules
+that must stay, and a second time, as who has a new one does. A line of packets is a FATE and an IP packet in hexadecimal digits:
 
     passes      it comes out on the other side as it came in
     reset       it does not, and its sender gets a TCP segment with RST
@@ -62,6 +63,25 @@ def check_saved(variant, family, text):
         for one, other in itertools.zip_longest(rules, saved[name]):
             if one != other:
                 raise Wrong(f"chain {name} has {one!r}, and was saved with {other!r}")
+
+
+def load_beside(variant, family, text, own):
+    """Rules in a chain of their own, which leave all other chains alone."""
+    iptables = program(variant, family)
+    run(iptables, "-N", "OTHER")
+    run(iptables, "-A", "FORWARD", "-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "OTHER")
+    run(iptables, "-A", "OTHER", "-j", "ACCEPT")
+    run(f"{iptables}-restore", "--noflush", text=text)
+    run(iptables, "-I", "FORWARD", "-j", own)
+    run(f"{iptables}-restore", "--noflush", text=text)
+    beside = f"""*filter
+:FORWARD ACCEPT [0:0]
+:OTHER - [0:0]
+-A FORWARD -j {own}
+-A FORWARD -m conntrack --ctstate ESTABLISHED -j OTHER
+-A OTHER -j ACCEPT
+"""
+    check_saved(variant, family, beside + text)
 
 
 def parts(packet):
@@ -139,9 +159,12 @@ def go(gateway, folder, one):
         with open(os.path.join(folder, name), encoding="utf-8") as file:
             text = file.read()
         began = time.monotonic()
-        gateway.load(one["variant"], family, text)
+        if one["own"]:
+            load_beside(one["variant"], family, text, one["own"])
+        else:
+            gateway.load(one["variant"], family, text)
+            check_saved(one["variant"], family, text)
         took += time.monotonic() - began
-        check_saved(one["variant"], family, text)
     print(f"time {one['name']} {took:.2f}", flush=True)
     if one["packets"]:
         line = Line(gateway)

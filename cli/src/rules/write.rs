@@ -98,12 +98,10 @@ pub(super) fn write(
     if !flows.all.is_empty() {
         chains.push(judges(all, &requests, &responses, flows, options));
     }
-    for way in [requests, responses] {
-        chains.extend(
-            way.chains
-                .into_iter()
-                .filter(|chain| !chain.rules.is_empty()),
-        );
+    // The first of a way's chains is there even where nothing goes that way: it is jumped to.
+    if !flows.all.is_empty() {
+        chains.extend(requests.chains);
+        chains.extend(responses.chains);
     }
     let rules = entry(family, flows, options);
 
@@ -188,9 +186,12 @@ fn head(
     }
     line("What it does not say, because no rule can:");
     line("- objects and points: a WRITE is a WRITE, of whatever it was learned");
-    line("- how often and how much: the baseline has intervals and volumes, and dnp3fw check compares nothing here");
+    line("- how often and how much: intervals and volumes are in the baseline alone");
     line("- who really sent it: DNP3 addresses are no authentication, nor are IP addresses");
-    line("A segment with frames of two links passes where one rule allows both");
+    line("A segment with frames of two links passes where one rule allows both. All that goes to or from the ports of the");
+    line(
+        "baseline is taken for DNP3, whoever sends it, and refused where it is not in the baseline",
+    );
     if !options.track {
         line("Without --track each packet is judged by itself: a frame that is cut across segments is refused, and");
         line("a host that forges TCP segments is not bound");
@@ -224,8 +225,8 @@ fn entry(family: Family, flows: &Flows, options: &Options) -> Vec<String> {
                 });
                 for ports in ports {
                     let why = match ends {
-                        Way::Request => "DNP3 to who is connected to",
-                        Way::Response => "DNP3 from there",
+                        Way::Request => "DNP3, to where the connection is listened for",
+                        Way::Response => "DNP3, and what comes back from there",
                     };
                     rules.push(format!(
                         "-A {hook} -p {name} -m {name} {option} {}{} -j {all}",

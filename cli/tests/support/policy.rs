@@ -355,7 +355,6 @@ pub(crate) fn compare(
                 (20_000, 20_000),
                 (50_000, 20_001),
                 (20_001, 50_000),
-                (50_000, 20_002),
             ] {
                 for udp in [false, true] {
                     let sent = |from_master, is_established, kind| Sent {
