@@ -297,6 +297,13 @@ const STACKS: &[(&str, &str, Result<(), &str>)] = &[
         Err("dnp3_mt calls itself"),
     ),
     (
+        "that_ends_in_a_call",
+        "void never(void) __attribute__((noreturn));
+         __attribute__((noinline)) void two(void) { never(); }
+         int dnp3_mt(int i) { if (i) two(); return i; }",
+        Ok(()),
+    ),
+    (
         "of_no_fixed_size",
         "int leaf(char *); int dnp3_mt(int i) { char a[i]; a[0] = i; return leaf(a) + 1; }",
         Err("dnp3_mt takes stack of no fixed size"),
