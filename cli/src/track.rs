@@ -15,9 +15,8 @@ use std::rc::Rc;
 pub(crate) const MAX_CONNECTIONS: usize = 16_384;
 /// `track_octets`: octets that are kept of a direction, at most.
 const MAX_OCTETS: u32 = 65_536;
-/// Octets of all connections beyond what each keeps at rest. The module's `track_memory` is 64 MiB;
-/// there are other things here to keep in mind.
-const MAX_MEMORY: usize = 32 << 20;
+/// `track_memory`: octets of all connections beyond what each keeps at rest.
+const MAX_MEMORY: usize = 64 << 20;
 /// What is kept at rest.
 const FIRST_SIZE: u32 = 1632;
 /// Seconds without a packet after which a connection is at rest: acknowledged, or not.

@@ -314,7 +314,7 @@ fn passes(rules: &Ruleset, chain: usize, family: Family, most: usize) -> Result<
                     _ => continue,
                 };
                 if let Test::Source(net) | Test::Destination(net) = &condition.test {
-                    match narrowed(*place, *net) {
+                    match narrowed(*place, **net) {
                         Some(net) if !condition.inverted => *place = net,
                         None if !condition.inverted => is_possible = false,
                         _ => return Err(format!("a rule made is none of ours: {}", rule.text)),

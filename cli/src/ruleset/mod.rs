@@ -19,9 +19,9 @@ use std::fmt;
 use std::net::IpAddr;
 
 /// Octets that a file of rules can have.
-pub const MAX_OCTETS: usize = 32 << 20;
+pub const MAX_OCTETS: usize = 16 << 20;
 /// Rules that it can have, in all chains.
-pub const MAX_RULES: usize = 200_000;
+pub const MAX_RULES: usize = 100_000;
 /// How deep chains can be nested.
 pub const MAX_DEPTH: usize = 128;
 /// Rules that a packet is walked through; chains can lead to each other in very many ways.
@@ -127,9 +127,9 @@ pub mod state {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Test {
     /// `-s`
-    Source(Net),
+    Source(Box<Net>),
     /// `-d`
-    Destination(Net),
+    Destination(Box<Net>),
     /// `-i`: which interface it came in by, a name or with `+` the beginning of one.
     In(Box<str>),
     /// `-o`: which it goes out by.

@@ -866,7 +866,7 @@ impl<'a> Parser<'a> {
         name: &str,
         inverted: bool,
         value: &str,
-        test: fn(super::Net) -> Test,
+        test: fn(Box<super::Net>) -> Test,
     ) -> Result<Vec<Condition>, Refused> {
         let found: Vec<_> = value
             .split(',')
@@ -874,7 +874,7 @@ impl<'a> Parser<'a> {
                 Ok(condition(
                     inverted,
                     match words::net(word, self.family)? {
-                        Some(net) => test(net),
+                        Some(net) => test(Box::new(net)),
                         None => unknown(format!(
                             "{name} {}: what a name stands for is not known here",
                             quoted(word)
