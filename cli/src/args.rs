@@ -4,6 +4,7 @@
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use clap_complete::Shell;
+use dnp3fw::learn::{MAX_COMMUNICATIONS, MAX_FUNCTIONS, MAX_LINKS, MAX_OBJECTS};
 use std::path::PathBuf;
 
 const STATUS: &str = "\
@@ -49,7 +50,7 @@ pub(crate) enum Command {
     /// order: they are read in that of their time, standard input last. Intervals go on from one
     /// to the next where not much more time lies between them than between two packets of the first; a
     /// message of which each has a part is not learned. A median is that of 1024 intervals at most.
-    #[command(after_help = LEARN_EXAMPLES)]
+    #[command(after_help = learn_examples())]
     Learn(Learn),
     /// Write the rules that let through what is in a baseline, and nothing else
     ///
@@ -295,11 +296,16 @@ Exit status:
   0  everything was learned
   1  not everything could be learned: standard error says what was left out; the baseline is written
   2  the arguments are wrong, or a file cannot be opened or written
-  3  the input is damaged: what could be read was learned, and what could not is said
+  3  the input is damaged: what could be read was learned, and what could not is said";
 
-Limits:
-  32768 pairs of hosts, 32768 pairs of stations, 131072 functions of them all, 262144 objects of these.
-  What is beyond is not learned, which is said, and is status 1.";
+/// The examples, and what there is room for.
+fn learn_examples() -> String {
+    format!(
+        "{LEARN_EXAMPLES}\n\nLimits:\n  {MAX_COMMUNICATIONS} pairs of hosts, {MAX_LINKS} pairs of stations, \
+         {MAX_FUNCTIONS} functions of them all, {MAX_OBJECTS} objects of these.\n  What is beyond is not \
+         learned, which is said, and is status 1."
+    )
+}
 
 #[derive(Args, Debug)]
 pub(crate) struct Learn {

@@ -34,13 +34,14 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Pairs of hosts, with protocol, port and who opens.
-const MAX_COMMUNICATIONS: usize = 32_768;
+pub const MAX_COMMUNICATIONS: usize = 32_768;
 /// Pairs of stations on them.
-const MAX_LINKS: usize = 32_768;
+pub const MAX_LINKS: usize = 32_768;
 /// Functions of all links.
-const MAX_FUNCTIONS: usize = 131_072;
-/// Objects of all functions, and of one.
-const MAX_OBJECTS: usize = 262_144;
+pub const MAX_FUNCTIONS: usize = 131_072;
+/// Objects of all functions.
+pub const MAX_OBJECTS: usize = 262_144;
+/// And of one.
 const MAX_OBJECTS_EACH: usize = 1_024;
 /// Intervals of all functions that are kept for their medians, and of one.
 const MAX_SAMPLES: usize = 2_097_152;

@@ -259,7 +259,7 @@ fn functions_are_the_table_s() {
 #[test]
 fn help_completions_and_manual_pages() {
     let (help, _) = expect(0, &["--help"], &[]);
-    for command in ["functions", "decode", "completions"] {
+    for command in ["functions", "decode", "learn", "completions"] {
         assert!(help.contains(command), "{help}");
         let (help, _) = expect(0, &[command, "--help"], &[]);
         assert!(help.contains("Examples:\n  "), "{help}");
@@ -275,6 +275,8 @@ fn help_completions_and_manual_pages() {
     assert!(page("dnp3fw.8").contains(".TH dnp3fw 8"));
     assert!(page("dnp3fw.8").contains(".SH \"EXIT STATUS\""));
     assert!(page("dnp3fw-decode.8").contains("\\-\\-port"));
+    assert!(page("dnp3fw-learn.8").contains("\\-\\-output"));
+    assert!(page("dnp3fw-learn.8").contains(".SH \"LIMITS\"\n.nf\n\\&32768 pairs of hosts"));
     assert!(page("dnp3fw-functions.8").contains(".SH \"EXAMPLES\"\n.nf\n\\&dnp3fw functions\n"));
     // What --help shows as examples of decode without files to name works as it stands.
     let (help, _) = expect(0, &["decode", "--help"], &[]);
