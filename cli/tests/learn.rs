@@ -328,6 +328,26 @@ fn captures_of_other_days() {
     );
 }
 
+/// Some masters never change their sequence numbers. What is answered is no repeat.
+#[test]
+fn the_same_octets_again() {
+    let read = request(1, 10, 0, &[0xC0, 1, 60, 2, 6]);
+    let answer = response(10, 1, 0, &[0xC0, 129, 0, 0]);
+    let mut wire = Wire::default();
+    for number in 0..3 {
+        wire.udp(at(number * 5_000), MASTER, OUTSTATION, &read);
+        wire.udp(at(number * 5_000 + 1), OUTSTATION, MASTER, &answer);
+    }
+    let (baseline, stderr) = learned(0, &wire.file());
+    assert_eq!(stderr, "");
+    let link = &baseline["communications"][0]["links"][0];
+    let interval = json!({"least": 5.0, "median": 5.0, "most": 5.0});
+    for way in ["requests", "responses"] {
+        assert_eq!(link[way][0]["messages"], 3, "{way}");
+        assert_eq!(link[way][0]["interval_seconds"], interval, "{way}");
+    }
+}
+
 /// Sends by UDP, from the master.
 fn by_udp(octets: &[u8]) -> Wire {
     let mut wire = Wire::default();
@@ -440,6 +460,20 @@ fn what_is_not_sure_is_not_learned() {
             by_tcp(&[&read[..14], &both(&read[14..], &[5, 65])]),
             1,
             &[BAD, BESIDE],
+            &[],
+        ),
+        (
+            "junk behind, known by the next packet",
+            by_tcp(&[&both(read, &[0xFF]), vectors::WRITE]),
+            1,
+            &[BAD, "2 times: a valid frame in a packet"],
+            &[],
+        ),
+        (
+            "much junk behind, known by the next packet",
+            by_tcp(&[&both(read, &[7; 400]), vectors::WRITE]),
+            1,
+            &[BAD, "2 times: a valid frame in a packet"],
             &[],
         ),
         (
