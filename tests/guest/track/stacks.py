@@ -107,7 +107,8 @@ class Session:
 
     def relays(self):
         """Both stacks speak by way of relays that cut; they are where the other side is for each."""
-        return self.begin(Relays({host: Relay(host, self.family, self.pieces[way])
+        is_refused = "refused" in self.stack
+        return self.begin(Relays({host: Relay(host, self.family, self.pieces[way], is_refused)
                                   for host, way in (("outstation", REPLY), ("master", REQUEST))}))
 
     def cut(self, size):
@@ -197,22 +198,6 @@ class Pair:
 
     def speak(self, streams, cut):
         """One connection: `streams` are said, and `cut` makes of a way and a connection what sends there."""
-        master = lines.prepared("master", self.session.family)
-        master.settimeout(SECONDS)
-        self.listener.settimeout(SECONDS)
-        with master:
-            master.connect((self.session.hosts["outstation"], PORT))
-            outstation, _ = self.listener.accept()
-            with outstation:
-                self.exchange({REQUEST: (master, outstation), REPLY: (outstation, master)}, streams, cut)
-                # The master closes the connection, and the outstation after it.
-                master.shutdown(1)
-                outstation.settimeout(SECONDS)
-                if outstation.recv(1):
-                    raise Wrong("more than was said has come")
-
-    @staticmethod
-    def exchange(ends, streams, cut):
         failed = []
 
         def say(way, connection):
@@ -222,16 +207,38 @@ class Pair:
             except (OSError, Wrong) as error:
                 failed.append(error)
 
-        came = {way: bytearray() for way in ends}
-        threads = [threading.Thread(target=say, args=(way, sender), daemon=True) for way, (sender, _) in ends.items()]
+        def saying(way, connection):
+            connection.settimeout(None)
+            thread = threading.Thread(target=say, args=(way, connection), daemon=True)
+            thread.start()
+            return thread
+
+        master = lines.prepared("master", self.session.family)
+        master.settimeout(SECONDS)
+        self.listener.settimeout(SECONDS)
+        with master:
+            master.connect((self.session.hosts["outstation"], PORT))
+            # Where the acknowledgement of the handshake is lost, what the master says acknowledges it as well.
+            threads = {master: saying(REQUEST, master)}
+            outstation, _ = self.listener.accept()
+            with outstation:
+                threads[outstation] = saying(REPLY, outstation)
+                self.hear({REQUEST: outstation, REPLY: master}, streams, threads, failed)
+                # The master closes the connection, and the outstation after it.
+                master.shutdown(1)
+                outstation.settimeout(SECONDS)
+                if outstation.recv(1):
+                    raise Wrong("more than was said has come")
+
+    @staticmethod
+    def hear(receivers, streams, threads, failed):
+        """Takes what comes until it is all that is said; `threads` say it, and what goes wrong there is in `failed`."""
+        came = {way: bytearray() for way in receivers}
         with selectors.DefaultSelector() as selector:
-            for way, (sender, receiver) in ends.items():
-                sender.settimeout(None)
+            for way, receiver in receivers.items():
                 selector.register(receiver, selectors.EVENT_READ, way)
-            for thread in threads:
-                thread.start()
             quiet = 0
-            while any(len(came[way]) < len(streams[way]) for way in ends):
+            while any(len(came[way]) < len(streams[way]) for way in receivers):
                 ready = selector.select(1)
                 quiet = 0 if ready else quiet + 1
                 if failed:
@@ -242,10 +249,12 @@ class Pair:
                     octets = key.fileobj.recv(1 << 20)
                     came[key.data] += octets
                     if not octets:
-                        raise Wrong(f"the end, after {len(came[key.data])} octets")
-        for thread in threads:
+                        # A reset is told to one alone, and that may be who says something here.
+                        threads[key.fileobj].join(SECONDS)
+                        raise failed[0] if failed else Wrong(f"the end, after {len(came[key.data])} octets")
+        for thread in threads.values():
             thread.join(SECONDS)
-        for way in ends:
+        for way in receivers:
             if came[way] != streams[way]:
                 raise Wrong(f"{way}: what came is not what was said")
 
