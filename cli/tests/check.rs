@@ -3,9 +3,22 @@
 //! `dnp3fw check`: what is read of files of rules, and what is refused. That it judges as the kernel does
 //! is for `tests/tests/cli_check.rs` to show.
 
+#[path = "support/run.rs"]
+mod run;
+#[path = "support/wire.rs"]
+mod wire;
+
 use dnp3fw::ruleset::{
     Answer, Family, Outcome, Policy, Port, Ruleset, Step, Target, Test, Verdict, MAX_DEPTH,
 };
+use etherparse::PacketBuilder;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use run::{expect, text, Scratch, DNP3FW};
+use serde_json::{json, Value};
+use std::io::{BufWriter, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::process::{Command, Stdio};
+use wire::{request, response, Tcp, Wire, SECOND, START};
 
 fn parsed(rules: &str) -> Ruleset {
     Ruleset::parse(rules, None).unwrap_or_else(|error| panic!("{error} in\n{rules}"))
@@ -290,4 +303,478 @@ fn a_walk_comes_to_every_verdict_that_may_be() {
         surely: true,
     };
     assert_eq!(steps.last(), Some(&reject));
+}
+
+/// A policy for one master and one outstation.
+const POLICY: &str = "\
+*filter
+:FORWARD DROP [0:0]
+:DNP3 - [0:0]
+-A FORWARD -p tcp -m multiport --ports 20000 -j DNP3
+-A DNP3 -m conntrack --ctstate INVALID -j DROP
+-A DNP3 -p tcp -m dnp3 --status none --track -j ACCEPT
+-A DNP3 -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --fc read,response,link --track -j ACCEPT
+-A DNP3 -p tcp -j REJECT --reject-with tcp-reset
+COMMIT
+";
+
+const MASTER: &str = "192.0.2.10:40000";
+const OUTSTATION: &str = "198.51.100.20:20000";
+
+/// A READ, its answer, a COLD_RESTART, and a datagram of somebody else.
+fn session() -> Wire {
+    let mut wire = Wire::default();
+    let mut tcp = Tcp::open(&mut wire, START, MASTER, OUTSTATION);
+    tcp.send(
+        &mut wire,
+        START + SECOND,
+        &request(1, 10, 0xC0, &[0xC0, 1, 60, 2, 6]),
+    );
+    let answer = response(10, 1, 0xC0, &[0xC0, 129, 0, 0]);
+    tcp.answer(&mut wire, START + 2 * SECOND, &answer);
+    tcp.send(
+        &mut wire,
+        START + 3 * SECOND,
+        &request(1, 10, 0xC1, &[0xC1, 13]),
+    );
+    wire.udp(
+        START + 4 * SECOND,
+        "192.0.2.10:999",
+        "198.51.100.20:53",
+        b"?",
+    );
+    wire
+}
+
+#[test]
+fn what_would_not_pass_is_listed_and_counted() {
+    let scratch = Scratch::new("check-listed");
+    let rules = scratch.file("rules.v4", POLICY.as_bytes());
+    let file = scratch.file("one.pcap", &session().file());
+    let (stdout, stderr) = expect(1, &["check", "--rules", &rules, &file], &[]);
+    assert_eq!(stderr, "");
+    let wanted = [
+        format!(
+            "{file}:6: REJECT tcp {MASTER} > {OUTSTATION} [cold_restart 1 > 10] by {rules}:8: -A DNP3 -p tcp -j REJECT \
+             --reject-with tcp-reset"
+        ),
+        format!("{file}:7: DROP udp 192.0.2.10:999 > 198.51.100.20:53 [1 octets that are no frame] by the policy of FORWARD"),
+    ];
+    let lines: Vec<_> = stdout.lines().collect();
+    assert_eq!(lines[..2], wanted, "{stdout}");
+    assert_eq!(
+        lines.last(),
+        Some(&"7 packets: 5 accepted, 1 dropped, 1 rejected, 0 uncertain")
+    );
+    let row = |words: &str| {
+        lines
+            .iter()
+            .skip(2)
+            .find(|line| line.contains(words))
+            .unwrap_or_else(|| panic!("{words} in {stdout}"))
+            .split_whitespace()
+            .next()
+            .map(str::to_owned)
+    };
+    assert_eq!(row("--status none").as_deref(), Some("3"));
+    assert_eq!(row("--fc read").as_deref(), Some("2"));
+    assert_eq!(row("-A DNP3 -m conntrack").as_deref(), Some("0"));
+    assert_eq!(row("policy: DROP").as_deref(), Some("1"));
+
+    // From standard input it is the same, and a pair of quiet forms.
+    let (piped, _) = expect(1, &["check", "--rules", "-", &file], POLICY.as_bytes());
+    assert_eq!(piped, stdout.replace(&rules, "standard input"));
+    let (summary, _) = expect(1, &["check", "--summary", "--rules", &rules, &file], &[]);
+    assert_eq!(summary.lines().collect::<Vec<_>>(), lines[2..]);
+    let (quiet, _) = expect(1, &["check", "--quiet", "--rules", &rules, &file], &[]);
+    assert_eq!(quiet, "");
+    let (all, _) = expect(1, &["check", "--all", "--rules", &rules, &file], &[]);
+    assert!(all.contains(&format!(
+        "{file}:4: ACCEPT tcp {MASTER} > {OUTSTATION} [read 1 > 10] by"
+    )));
+    // Without the last two all is well.
+    let good = scratch.file("good.pcap", &session().part(0..5));
+    let (good, _) = expect(0, &["check", "--rules", &rules, &good], &[]);
+    assert!(good.ends_with("5 packets: 5 accepted, 0 dropped, 0 rejected, 0 uncertain\n"));
+}
+
+#[test]
+fn lines_for_programs() {
+    let scratch = Scratch::new("check-json");
+    let rules = scratch.file("rules.v4", POLICY.as_bytes());
+    let file = scratch.file("one.pcap", &session().file());
+    let (stdout, _) = expect(1, &["check", "--json", "--rules", &rules, &file], &[]);
+    let lines: Vec<Value> = stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a JSON object"))
+        .collect();
+    let of = |kind: &str| {
+        lines
+            .iter()
+            .filter(|line| line["type"] == kind)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (of("packet").len(), of("rule").len(), of("policy").len()),
+        (2, 5, 1)
+    );
+    let first = of("packet")[0];
+    assert_eq!(first["packet"], 6);
+    assert_eq!(first["verdict"], "reject");
+    assert_eq!(first["by"]["line"], 8);
+    assert_eq!(first["frames"][0], "cold_restart 1 > 10");
+    assert_eq!(first["time"], "2023-11-14T22:13:23.000000000Z");
+    assert_eq!(of("packet")[1]["by"]["policy"], "FORWARD");
+    let summary = of("summary")[0];
+    assert_eq!(
+        (&summary["packets"], &summary["rejected"]),
+        (&json!(7), &json!(1))
+    );
+    let counted: u64 = of("rule")
+        .iter()
+        .chain(&of("policy"))
+        .filter(|line| {
+            !line["rule"]
+                .as_str()
+                .unwrap_or_default()
+                .ends_with("-j DNP3")
+        })
+        .map(|line| line["packets"].as_u64().expect("a number"))
+        .sum();
+    assert_eq!(counted, 7);
+}
+
+/// Nothing that hangs on what is not known is said to be certain.
+#[test]
+fn what_is_not_known_is_uncertain() {
+    let scratch = Scratch::new("check-uncertain");
+    let file = scratch.file("one.pcap", &session().part(0..5));
+    for (rule, status, words) in [
+        (
+            "-A FORWARD -p tcp -m set --match-set rtus dst -j ACCEPT",
+            1,
+            "line 3: -m 'set' is not known here",
+        ),
+        (
+            "-A FORWARD -p tcp -m limit --limit 1/s -j ACCEPT",
+            1,
+            "line 3: -m limit is a matter of time",
+        ),
+        ("-A FORWARD -i eth0 -j ACCEPT", 1, "--interface says it"),
+        (
+            "-A FORWARD -p tcp -j NFQUEUE --queue-num 1",
+            1,
+            "-j NFQUEUE is not known here",
+        ),
+        // What becomes of the packet does not hang on it.
+        (
+            "-A FORWARD -m set --match-set rtus dst -j LOG\n-A FORWARD -j ACCEPT",
+            0,
+            "0 uncertain",
+        ),
+        (
+            "-A FORWARD -m set --match-set rtus dst -j ACCEPT\n-A FORWARD -j ACCEPT",
+            0,
+            "0 uncertain",
+        ),
+    ] {
+        let text = format!("*filter\n:FORWARD DROP [0:0]\n{rule}\nCOMMIT\n");
+        let rules = scratch.file("rules", text.as_bytes());
+        let (stdout, stderr) = expect(status, &["check", "--rules", &rules, &file], &[]);
+        assert!(stdout.contains(words), "{rule}: {stdout}{stderr}");
+        assert_eq!(
+            stdout.contains("UNCERTAIN"),
+            status == 1,
+            "{rule}: {stdout}"
+        );
+        if rule.contains("-m set") || rule.contains("NFQUEUE") {
+            assert!(stderr.contains("could not be judged"), "{stderr}");
+        }
+    }
+    // One that is let through after all, and what comes after it on its connection.
+    let text = "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -p tcp --syn -m set --match-set rtus dst -j ACCEPT\n\
+                -A FORWARD -p tcp ! --syn -j ACCEPT\nCOMMIT\n";
+    let rules = scratch.file("rules", text.as_bytes());
+    let (stdout, _) = expect(1, &["check", "--rules", &rules, &file], &[]);
+    assert!(
+        stdout.contains(":2: UNCERTAIN")
+            && stdout.contains("an earlier packet of its connection is uncertain")
+    );
+    assert!(
+        stdout.ends_with("5 packets: 0 accepted, 0 dropped, 0 rejected, 5 uncertain\n"),
+        "{stdout}"
+    );
+    // What is behind an interface can be said.
+    let text = "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -i eth0 -o eth1 -j ACCEPT\n-A FORWARD -i eth1 -o eth+ -j ACCEPT\nCOMMIT\n";
+    let rules = scratch.file("rules", text.as_bytes());
+    let arguments = [
+        "check",
+        "--interface",
+        "eth0=192.0.2.0/24",
+        "--interface",
+        "eth1=0.0.0.0/0",
+        "--rules",
+        &rules,
+        &file,
+    ];
+    let (stdout, _) = expect(0, &arguments, &[]);
+    assert!(stdout.contains("5 accepted"), "{stdout}");
+}
+
+#[test]
+fn what_is_not_judged_is_said() {
+    let scratch = Scratch::new("check-said");
+    let rules = scratch.file(
+        "rules.v4",
+        format!("*nat\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n{POLICY}").as_bytes(),
+    );
+    let mut wire = session();
+    wire.packets.truncate(5);
+    wire.udp(
+        START + 5 * SECOND,
+        "192.0.2.10:20000",
+        "224.0.0.1:20000",
+        b"x",
+    );
+    wire.udp(
+        START + 6 * SECOND,
+        "[2001:db8::1]:20000",
+        "[2001:db8::2]:20000",
+        b"x",
+    );
+    wire.udp(START, "10.0.0.1:20000", "10.0.0.2:20000", b"x");
+    let file = scratch.file("one.pcap", &wire.file());
+    let (stdout, stderr) = expect(1, &["check", "--summary", "--rules", &rules, &file], &[]);
+    for words in [
+        ":1: the table nat is not judged, and its 1 rules are taken to change nothing",
+        "1 packets are of IPv6, for which there are no rules",
+        "1 packets are not judged, since no router forwards them",
+        "1 packets are earlier than those before them",
+    ] {
+        assert!(stderr.contains(words), "{words} in {stderr}");
+    }
+    assert!(
+        stdout.ends_with("6 packets: 5 accepted, 1 dropped, 0 rejected, 0 uncertain\n"),
+        "{stdout}"
+    );
+    // A chain of one's own.
+    let (_, stderr) = expect(
+        1,
+        &[
+            "check",
+            "--summary",
+            "--chain",
+            "DNP3",
+            "--rules",
+            &rules,
+            &file,
+        ],
+        &[],
+    );
+    assert!(stderr.contains("DNP3 has no policy"), "{stderr}");
+}
+
+/// Time of the capture: what is forgotten while nothing is said. And captures in the order of their time.
+#[test]
+fn connections_go_on_from_one_capture_to_the_next() {
+    let scratch = Scratch::new("check-order");
+    let rules = scratch.file("rules.v4", POLICY.as_bytes());
+    let wire = session();
+    let first = scratch.file("b.pcap", &wire.part(0..3));
+    let second = scratch.file("a.pcap", &wire.part(3..5));
+    let (stdout, _) = expect(0, &["check", "--rules", &rules, &second, &first], &[]);
+    assert!(
+        stdout.ends_with("5 packets: 5 accepted, 0 dropped, 0 rejected, 0 uncertain\n"),
+        "{stdout}"
+    );
+    // By itself the second is the rest of a connection that nobody follows.
+    let (stdout, _) = expect(1, &["check", "--rules", &rules, &second], &[]);
+    assert!(stdout.contains("2 rejected"), "{stdout}");
+}
+
+#[test]
+fn wrong_arguments_and_files() {
+    let scratch = Scratch::new("check-wrong");
+    let rules = scratch.file("rules.v4", POLICY.as_bytes());
+    let wrong = scratch.file("wrong.v4", POLICY.replace("read,", "raed,").as_bytes());
+    let file = scratch.file("one.pcap", &session().part(0..5));
+    let broken = scratch.file("broken.pcap", &session().part(0..5)[..300]);
+    for (arguments, words) in [
+        (
+            &["--rules", &wrong, &file][..],
+            format!("{wrong}:7: dnp3: --fc: unknown function 'raed': did you mean 'read'?"),
+        ),
+        (
+            &["--rules", "/nowhere", &file],
+            "/nowhere: No such file".into(),
+        ),
+        (
+            &["--rules", &rules, "/nowhere"],
+            "/nowhere: No such file".into(),
+        ),
+        (
+            &["--rules", &rules, "--rules", &rules, &file],
+            "one file for each is allowed".into(),
+        ),
+        (
+            &["--rules", &rules, "--chain", "FROWARD", &file],
+            "there is no chain 'FROWARD'; there are INPUT, FORWARD".into(),
+        ),
+        (&["--rules", "-", "-"], "- is given more than once".into()),
+        (&["--rules", &rules], "required".into()),
+        (&[&file], "--rules".into()),
+        (
+            &["--rules", &rules, "--interface", "eth0", &file],
+            "as eth0=192.0.2.0/24 one is given".into(),
+        ),
+        (
+            &["--rules", &rules, "--interface", "eth0=x/y/z", &file],
+            "is a name; an address is wanted".into(),
+        ),
+        (
+            &["--rules", &rules, "--all", "--summary", &file],
+            "cannot be used with".into(),
+        ),
+    ] {
+        let arguments: Vec<_> = [&["check"][..], arguments].concat();
+        let (stdout, stderr) = expect(2, &arguments, &[]);
+        assert!(stderr.contains(&words), "{arguments:?}: {stderr}");
+        assert_eq!(stdout, "");
+    }
+    let (stdout, stderr) = expect(3, &["check", "--rules", &rules, &broken], &[]);
+    assert!(
+        stderr.contains("packets before that were judged"),
+        "{stderr}"
+    );
+    assert!(stdout.contains("0 dropped"), "{stdout}");
+}
+
+/// Connections without end, and as many octets that must be kept: 200 MiB of address space do.
+#[test]
+fn memory_is_bounded() {
+    const CONNECTIONS: u32 = 70_000;
+    let scratch = Scratch::new("check-memory");
+    let rules = scratch.file("rules.v4", POLICY.as_bytes());
+    let mut child = Command::new("/bin/bash")
+        .args([
+            "-c",
+            "ulimit -v 204800 && exec \"$0\" check --quiet --rules \"$1\" -",
+            DNP3FW,
+            &rules,
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    let mut input = BufWriter::with_capacity(1 << 20, child.stdin.take().expect("its input"));
+    let read = request(1, 10, 0xC0, &[0xC0, 1, 60, 2, 6]).repeat(60);
+    input.write_all(&wire::head()).expect("a pipe");
+    for number in 0..CONNECTIONS {
+        let [_, high, middle, low] = number.to_be_bytes();
+        let ends: [SocketAddr; 2] = [
+            ([10, high, middle, low], 40_000).into(),
+            ([198, 51, 100, 20], 20_000).into(),
+        ];
+        let mut put = |from: usize, sequence: u32, acknowledged: u32, syn: bool, payload: &[u8]| {
+            let (from, to) = (ends[from], ends[1 - from]);
+            let (IpAddr::V4(source), IpAddr::V4(destination)) = (from.ip(), to.ip()) else {
+                unreachable!("both are of IPv4");
+            };
+            let builder = PacketBuilder::ipv4(source.octets(), destination.octets(), 64).tcp(
+                from.port(),
+                to.port(),
+                sequence,
+                65_000,
+            );
+            let builder = if syn { builder.syn() } else { builder };
+            let builder = if acknowledged == 0 {
+                builder
+            } else {
+                builder.ack(acknowledged)
+            };
+            let mut packet = Vec::new();
+            builder.write(&mut packet, payload).expect("a packet");
+            let record = wire::record(START + u64::from(number) * 100, &packet);
+            input.write_all(&record).expect("a pipe");
+        };
+        put(0, 1, 0, true, &[]);
+        put(1, 500, 2, true, &[]);
+        put(0, 2, 501, false, &read);
+        put(0, 2 + read.len() as u32, 501, false, &read);
+        put(1, 501, 2, false, &read);
+    }
+    drop(input);
+    let output = child.wait_with_output().expect("its output");
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("connections were forgotten"), "{stderr}");
+    assert!(stderr.contains("16384 are at most"), "{stderr}");
+}
+
+/// Whatever is in a file of rules: a line of the file with what is wrong, or rules that can be walked.
+#[test]
+fn no_file_of_rules_is_too_strange() {
+    const WORDS: &[&str] = &[
+        "-A",
+        "FORWARD",
+        "-p",
+        "tcp",
+        "!",
+        "-m",
+        "dnp3",
+        "--fc",
+        "1",
+        "-j",
+        "C",
+        "DROP",
+        "-s",
+        "10.0.0.0/8",
+        "\"",
+        "\\",
+        "[1:2]",
+        "--dport",
+        "20000",
+        "conntrack",
+        "--ctstate",
+        "NEW",
+        "-g",
+        "-I",
+        "2",
+        "\u{e9}",
+        "--",
+        "=",
+        "--fc=2",
+        "multiport",
+        ":",
+        "-N",
+    ];
+    let mut runner = TestRunner::new_with_rng(
+        Config {
+            cases: 3000,
+            ..Config::default()
+        },
+        TestRng::deterministic_rng(RngAlgorithm::ChaCha),
+    );
+    let line = proptest::collection::vec(proptest::sample::select(WORDS), 0..12);
+    let lines = proptest::collection::vec(line, 1..6);
+    runner
+        .run(&lines, |lines| {
+            let lines: Vec<_> = lines.iter().map(|words| words.join(" ")).collect();
+            match Ruleset::parse(&filter(&lines.join("\n")), None) {
+                Ok(rules) => {
+                    let forward = rules.chain("FORWARD").expect("a built-in chain");
+                    let outcome = rules.walk(forward, &mut |_, _| Answer::Maybe, &mut |_| ());
+                    assert!(outcome.accept || outcome.drop);
+                }
+                Err(error) => {
+                    assert!(
+                        (4..=9).contains(&error.line) && !error.what.contains('\n'),
+                        "{error}"
+                    );
+                }
+            }
+            Ok(())
+        })
+        .expect("every file");
 }
