@@ -544,6 +544,65 @@ fn two_hosts_can_be_master_of_each_other() {
 }
 
 #[test]
+fn a_packet_may_hold_frames_of_several_stations() {
+    // Stations of one host whose functions differ, and one master too many for a product: TCP may put their
+    // frames into one segment. What holds a frame that is nobody's is refused, wherever it stands.
+    let text = of(&[communication(
+        "192.0.2.2",
+        "192.0.2.4",
+        ("tcp", 20000, "master"),
+        &[
+            link(1, 10, &[0, 1], &[129]),
+            link(1, 11, &[0, 1, 2], &[129, 130]),
+            link(2, 10, &[1], &[129]),
+            link(1, 65535, &[2], &[]),
+        ],
+    )]);
+    let rules = make(&text, Family::V4, &Options::default()).text;
+    assert!(rules.contains(" -j RETURN\n"), "{rules}");
+    let judge = Judge::new(&rules, Family::V4, "FORWARD");
+    let address = |text: &str| -> IpAddr { text.parse().expect("an address") };
+    let (master, outstation) = (address("192.0.2.2"), address("192.0.2.4"));
+    let mut kinds: Vec<_> = [0, 1, 2, 3, 129, 130, 131].map(Kind::Function).into();
+    kinds.extend([Kind::Link, Kind::Continuation]);
+    let stations = [1, 2, 3, 10, 11, 12, 65535];
+    let mut together = 0;
+    for from_master in [true, false] {
+        let one = |saddr, daddr, kind| match from_master {
+            true => Sent::request(master, outstation, saddr, daddr, kind),
+            false => Sent::response(outstation, master, saddr, daddr, kind),
+        };
+        let mut all = Vec::new();
+        for saddr in stations {
+            for daddr in stations {
+                all.extend(kinds.iter().map(|kind| one(saddr, daddr, *kind)));
+            }
+        }
+        let passes: Vec<bool> = all.iter().map(|sent| judge.judge(sent).0).collect();
+        for (first, first_passes) in all.iter().zip(&passes) {
+            for (second, second_passes) in all.iter().zip(&passes) {
+                let behind = Some((second.saddr, second.daddr, second.kind));
+                let sent = Sent { behind, ..*first };
+                let both = *first_passes && *second_passes;
+                let has_broadcast = first.daddr == 65535 || second.daddr == 65535;
+                let is_alike = first.daddr == second.daddr;
+                // With a frame to all stations in it, it may be refused all the same.
+                let (found, _) = judge.judge(&sent);
+                match has_broadcast && !is_alike {
+                    true => assert!(!found || both, "{sent:?}"),
+                    false => assert_eq!(found, both, "{sent:?}"),
+                }
+                together += usize::from(found && !is_alike);
+            }
+        }
+    }
+    assert!(
+        together > 50,
+        "{together} packets with frames of two stations"
+    );
+}
+
+#[test]
 fn a_way_may_be_empty() {
     // To all stations, from where nothing comes back.
     let all = [link(1, 65535, &[2], &[])];

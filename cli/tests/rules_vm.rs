@@ -219,8 +219,13 @@ fn many(pairs: u32, v6: bool) -> Value {
 fn the_kernel_lets_through_what_was_learned() {
     let scratch = Scratch::new("rules-vm");
     let mut runs = Vec::new();
+    // So many rules take iptables-legacy half as long as iptables-nft, which has a limit on how deep chains lie too.
+    let is_long = |name: &str, variant| name == "ten-thousand" && variant == "legacy";
     let mut add = |name: &str, family: &str, packets: Option<String>, own: Option<&str>| {
         for variant in ["legacy", "nft"] {
+            if is_long(name, variant) {
+                continue;
+            }
             runs.push(
                 json!({ "name": format!("{name}::{variant}"), "variant": variant,
                               "rules": { family: format!("{name}.rules") }, "packets": packets, "own": own }),
@@ -264,6 +269,7 @@ fn the_kernel_lets_through_what_was_learned() {
     }
     for (name, pairs, v6) in [
         ("ten-thousand", 10_000, false),
+        ("a-thousand", 1_000, false),
         ("a-thousand-of-ipv6", 1_000, true),
     ] {
         let baseline = scratch.file(
@@ -279,6 +285,23 @@ fn the_kernel_lets_through_what_was_learned() {
         expect(0, &["rules", "--baseline", &baseline, option, &rules], &[]);
         add(name, if v6 { "6" } else { "4" }, None, None);
     }
+    // Stations whose functions differ, in packets together.
+    let stations = [
+        link(1, 10, &[0, 1], &[129]),
+        link(1, 11, &[0, 1, 2], &[129, 130]),
+        link(2, 10, &[1], &[129]),
+    ];
+    let stations = communication(
+        "192.0.2.1",
+        "192.0.2.2",
+        ("tcp", 20000, "master"),
+        &stations,
+    );
+    let stations = json!({ "version": 1, "communications": [stations] }).to_string();
+    let (text, _) = expect(0, &["rules", "--baseline", "-"], stations.as_bytes());
+    assert!(text.contains(" -j RETURN\n"), "{text}");
+    scratch.file("stations.rules", text.as_bytes());
+    add("stations", "4", None, None);
     // On a host itself: that they are taken.
     let baseline = scratch
         .0

@@ -16,6 +16,11 @@ use std::net::IpAddr;
 /// The octets of a message that one frame can hold: user data but for the transport octet.
 const IN_A_FRAME: u64 = 249;
 
+/// The pairs of stations that [`mixed()`] looks at.
+const MOST_MIXED: usize = 65_536;
+/// The rules that it may take.
+const MOST_NOT: usize = 16;
+
 /// From the master, or to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Way {
@@ -59,6 +64,13 @@ impl Set {
             *word |= more;
         }
         self.classes |= other.classes;
+    }
+
+    pub(super) fn narrow(&mut self, other: &Set) {
+        for (word, only) in self.codes.iter_mut().zip(other.codes) {
+            *word &= only;
+        }
+        self.classes &= other.classes;
     }
 
     pub(super) fn codes(&self) -> impl Iterator<Item = u8> + '_ {
@@ -272,6 +284,74 @@ pub(super) fn products(flow: &Flow) -> Vec<Product> {
         }));
     }
     products
+}
+
+/// What a packet may hold whose frames belong to several of a flow's products.
+#[derive(Clone, Debug)]
+pub(super) struct Mixed {
+    /// Every frame of it is one of these,
+    pub(super) all: Product,
+    /// and none has these addresses with another function; with `None`, none has these addresses.
+    pub(super) not: Vec<(Vec<Range>, Vec<Range>, Option<Set>)>,
+}
+
+/// What lets such packets through; `None` where there are none, or where no few rules can say it.
+pub(super) fn mixed(products: &[Product]) -> Option<Mixed> {
+    // Not with frames to all stations: a match of any takes them for frames to each of these.
+    let products: Vec<_> = products
+        .iter()
+        .filter_map(|product| {
+            let (source, destination) = (product.source.as_ref()?, product.destination.as_ref()?);
+            (!is_broadcast(destination)).then_some((source, destination, product.functions))
+        })
+        .collect();
+    if products.len() < 2 {
+        return None;
+    }
+    let mut not = Vec::new();
+    let (mut sources, mut destinations) = (BTreeSet::new(), BTreeSet::new());
+    let mut pairs = BTreeSet::new();
+    let mut functions = Set::default();
+    let each = |ranges: &[Range]| -> Vec<u16> {
+        ranges
+            .iter()
+            .flat_map(|range| range.min..=range.max)
+            .collect()
+    };
+    for (source, destination, its) in products {
+        not.push((source.clone(), destination.clone(), Some(its)));
+        functions.unite(&its);
+        for one in each(source) {
+            sources.insert(one);
+            for other in each(destination) {
+                destinations.insert(other);
+                pairs.insert((one, other));
+            }
+        }
+    }
+    let list = |numbers: &BTreeSet<u16>| -> Option<Vec<Range>> {
+        let ranges: Vec<_> = ranges(numbers.iter().copied())
+            .map(|(min, max)| Range { min, max })
+            .collect();
+        (ranges.len() <= MAX_RANGES).then_some(ranges)
+    };
+    let all = Product {
+        source: Some(list(&sources)?),
+        destination: Some(list(&destinations)?),
+        functions,
+    };
+    if sources.len() * destinations.len() > MOST_MIXED {
+        return None;
+    }
+    // Two of these addresses that do not belong together.
+    let strange = sources
+        .iter()
+        .flat_map(|one| destinations.iter().map(move |other| (*one, *other)))
+        .filter(|pair| !pairs.contains(pair))
+        .collect();
+    let strange = rectangles(&strange).into_iter();
+    not.extend(strange.map(|(one, other)| (one, other, None)));
+    (not.len() <= MOST_NOT).then_some(Mixed { all, not })
 }
 
 /// Rectangles that together are just these pairs, each of no more ranges than a rule can have.

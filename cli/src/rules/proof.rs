@@ -15,7 +15,7 @@ use crate::ruleset::{
 };
 use dnp3_core::frame::{Class, Seen};
 use dnp3_core::link::Control;
-use dnp3_core::rule::{class, dir, option, protocol, status, Range};
+use dnp3_core::rule::{class, dir, frames, option, protocol, status, Range};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -304,6 +304,7 @@ fn passes(rules: &Ruleset, chain: usize, family: Family, most: usize) -> Result<
     let mut passes = Passes::default();
     let mut left = vec![(chain, from_everybody)];
     while let Some((chain, before)) = left.pop() {
+        let mut returns: Vec<&Rule> = Vec::new();
         for rule in rules_of(rules, chain) {
             let mut path = before;
             let mut is_possible = true;
@@ -324,7 +325,8 @@ fn passes(rules: &Ruleset, chain: usize, family: Family, most: usize) -> Result<
             match &rule.target {
                 _ if !is_possible => {}
                 Target::Jump(to) | Target::Goto(to) => left.push((*to, path)),
-                Target::Accept => accept(rule, path, most, &mut passes)?,
+                Target::Accept => accept(rule, path, &returns, most, &mut passes)?,
+                Target::Return => returns.push(rule),
                 _ => {}
             }
         }
@@ -359,8 +361,55 @@ fn addresses(net: Net, most: usize) -> Result<Vec<IpAddr>, String> {
     }
 }
 
-/// Takes down what an ACCEPT rule lets through.
-fn accept(rule: &Rule, path: Path, most: usize, passes: &mut Passes) -> Result<(), String> {
+/// Which functions a frame may have in a packet that has come by a rule whose target is RETURN: one that
+/// matches packets with any frame of some addresses, or of some addresses and not some functions.
+/// `None` where it says nothing of the packets of another rule.
+fn left_by(returns: &Rule, accepts: &Rule, from: Option<u16>, to: Option<u16>) -> Option<Set> {
+    let mut rest = returns.conditions.iter();
+    let mut others = accepts.conditions.iter();
+    let mut asks = None;
+    // But for its frames it asks for the same.
+    loop {
+        match (rest.next(), others.next()) {
+            (None, None) => break,
+            (Some(one), Some(other)) => match (&one.test, &other.test) {
+                (Test::Dnp3(rule), Test::Dnp3(_)) if !one.inverted => asks = Some(rule),
+                _ if one == other => {}
+                _ => return None,
+            },
+            _ => return None,
+        }
+    }
+    let asks = asks?;
+    let is = |bit: u16| asks.set & bit != 0;
+    let lists = |ranges: &[Range], count: u8, address: Option<u16>| {
+        let mut ranges = ranges.iter().take(count.into());
+        address
+            .is_some_and(|address| ranges.any(|range| (range.min..=range.max).contains(&address)))
+    };
+    let asked = option::SADDR | option::DADDR | option::FRAMES | option::TRACK | option::FC;
+    let all = asks.frames == frames::ANY
+        && is(option::SADDR)
+        && is(option::DADDR)
+        && asks.set & !asked == 0
+        && asks.invert == asks.set & option::FC
+        && lists(&asks.saddr, asks.saddr_count, from)
+        && lists(&asks.daddr, asks.daddr_count, to);
+    // Without functions, all of them are matched by it, and none is left.
+    all.then_some(Set {
+        codes: asks.fc,
+        classes: asks.classes,
+    })
+}
+
+/// Takes down what an ACCEPT rule lets through, behind rules that send some of it back.
+fn accept(
+    rule: &Rule,
+    path: Path,
+    returns: &[&Rule],
+    most: usize,
+    passes: &mut Passes,
+) -> Result<(), String> {
     let strange = || format!("a rule made is none of ours: {}", rule.text);
     let mut ports = (None, None);
     let mut transport = None;
@@ -452,7 +501,15 @@ fn accept(rule: &Rule, path: Path, most: usize, passes: &mut Passes) -> Result<(
             let pairs = passes.frames.entry((way, between)).or_default();
             for from in &from {
                 for to in &to {
-                    pairs.entry((*from, *to)).or_default().unite(&functions);
+                    let mut functions = functions;
+                    for one in returns {
+                        if let Some(left) = left_by(one, rule, *from, *to) {
+                            functions.narrow(&left);
+                        }
+                    }
+                    if functions != Set::default() {
+                        pairs.entry((*from, *to)).or_default().unite(&functions);
+                    }
                 }
             }
         }
@@ -551,6 +608,13 @@ mod tests {
             ("-j REJECT --reject-with tcp-reset", "-j ACCEPT"),
             ("--ctstate RELATED", "--ctstate RELATED,ESTABLISHED"),
             (" -j DNP3-REQ\n", " -j ACCEPT\n"),
+            ("--daddr 12 ! --fc 2,link", "--daddr 12 ! --fc 1:2,link"),
+            (
+                "--frames any --saddr 1 --daddr 12 ",
+                "--frames any --saddr 1 --daddr 13 ",
+            ),
+            ("--frames any", "--frames only"),
+            (" -j RETURN", " -j LOG"),
             // Too little.
             ("--fc 1,link", "--fc 1"),
             ("--daddr 12 ", "--daddr 13 "),

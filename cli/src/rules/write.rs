@@ -2,12 +2,12 @@
 
 //! The text: an iptables-restore file, as iptables-save would print its rules, with the reasons.
 
-use super::flows::{counted, is_broadcast, products, Flow, Flows, Ports, Product, Way};
+use super::flows::{counted, is_broadcast, mixed, products, Flow, Flows, Ports, Product, Way};
 use super::tree::{joined, Branch, Chain, Chains, Prefix};
 use super::{Entry, Log, Options};
 use crate::baseline::{on_a_line, Baseline, Transport};
 use crate::ruleset::Family;
-use dnp3_core::rule::{class, dir, option, status, Range, Rule, MAX_RANGES};
+use dnp3_core::rule::{class, dir, frames, option, status, Range, Rule, MAX_RANGES};
 use dnp3_core::text::names::function;
 use dnp3_core::text::save;
 use std::collections::BTreeMap;
@@ -404,12 +404,14 @@ fn way(way: Way, name: &str, family: Family, flows: &Flows, options: &Options) -
     // is there twice has one chain.
     let mut policies: Vec<Rc<Vec<String>>> = Vec::new();
     let mut known = BTreeMap::new();
-    let mut outstations: BTreeMap<IpAddr, BTreeMap<IpAddr, Vec<String>>> = BTreeMap::new();
+    let mut outstations: BTreeMap<IpAddr, BTreeMap<IpAddr, Policy>> = BTreeMap::new();
     for ((its, (outstation, master), ports), flow) in &flows.all {
         if *its == way {
             let masters = outstations.entry(*outstation).or_default();
-            let rules = masters.entry(*master).or_default();
-            rules.extend(policy(way, *ports, flow, options));
+            let (first, last) = policy(way, *ports, flow, options);
+            let (rules, at_the_end) = masters.entry(*master).or_default();
+            rules.extend(first);
+            at_the_end.extend(last);
         }
     }
     let mut masters_of: Vec<Vec<(IpAddr, usize)>> = Vec::new();
@@ -418,6 +420,10 @@ fn way(way: Way, name: &str, family: Family, flows: &Flows, options: &Options) -
     for (outstation, masters) in outstations {
         let masters: Vec<_> = masters
             .into_iter()
+            .map(|(master, (mut rules, last))| {
+                rules.extend(last);
+                (master, rules)
+            })
             .filter(|(_, rules)| !rules.is_empty())
             .map(|(master, rules)| {
                 let place = *known.entry(Rc::new(rules)).or_insert_with_key(|rules| {
@@ -531,8 +537,12 @@ fn way(way: Way, name: &str, family: Family, flows: &Flows, options: &Options) -
     chains
 }
 
-/// The rules of one flow, without the hosts.
-fn policy(way: Way, ports: Ports, flow: &Flow, options: &Options) -> Vec<String> {
+/// Rules between two hosts, without the hosts, and those that belong behind all of these.
+type Policy = (Vec<String>, Vec<String>);
+
+/// The rules of one flow, without the hosts; and those that belong behind the rules of all flows between these
+/// hosts, because they send packets back.
+fn policy(way: Way, ports: Ports, flow: &Flow, options: &Options) -> Policy {
     let name = protocol(ports.transport);
     let mut start = format!("-p {name} -m {name}");
     for (option, port) in [("--sport", ports.source), ("--dport", ports.destination)] {
@@ -551,23 +561,53 @@ fn policy(way: Way, ports: Ports, flow: &Flow, options: &Options) -> Vec<String>
             comment("may connect, by a SYN without data")
         ));
     }
-    for product in products(flow) {
-        let state = match is_tcp {
-            true => " -m conntrack --ctstate ESTABLISHED",
-            false => "",
-        };
-        let rule = frames(way, &product, track);
+    if is_tcp {
+        start.push_str(" -m conntrack --ctstate ESTABLISHED");
+    }
+    let products = products(flow);
+    for product in &products {
         rules.push(format!(
-            "{start}{state}{}{} -j ACCEPT",
-            dnp3(&rule),
-            comment(&meaning(way, &product))
+            "{start}{}{} -j ACCEPT",
+            dnp3(&match_of(way, product, track)),
+            comment(&meaning(way, product))
         ));
     }
-    rules
+    let mut last = Vec::new();
+    if let Some(mixed) = mixed(&products) {
+        for (source, destination, functions) in mixed.not {
+            let product = Product {
+                source: Some(source),
+                destination: Some(destination),
+                functions: functions.unwrap_or_default(),
+            };
+            let mut rule = match_of(way, &product, track);
+            // A match of any: wherever the frame stands in the packet.
+            rule.frames = frames::ANY;
+            rule.set = rule.set & !option::DIR | option::FRAMES;
+            rule.dir = dir::UNSET;
+            match functions {
+                Some(_) => rule.invert = option::FC,
+                None => rule.set &= !option::FC,
+            }
+            last.push(format!(
+                "{start}{}{} -j RETURN",
+                dnp3(&rule),
+                comment("not in the packets that the next ACCEPT is for")
+            ));
+        }
+        last.push(format!(
+            "{start}{}{} -j ACCEPT",
+            dnp3(&match_of(way, &mixed.all, track)),
+            comment(
+                "packets with frames of several stations, each as one of the rules above has it"
+            )
+        ));
+    }
+    (rules, last)
 }
 
 /// The match of a product.
-fn frames(way: Way, product: &Product, track: bool) -> Rule {
+fn match_of(way: Way, product: &Product, track: bool) -> Rule {
     let mut rule = Rule {
         set: option::FC | option::DIR | if track { option::TRACK } else { 0 },
         dir: match way {

@@ -61,6 +61,8 @@ pub(crate) struct Sent {
     pub(crate) saddr: u16,
     pub(crate) daddr: u16,
     pub(crate) kind: Kind,
+    /// Another frame behind it: from, to, what.
+    pub(crate) behind: Option<(u16, u16, Kind)>,
 }
 
 impl Sent {
@@ -82,6 +84,7 @@ impl Sent {
             saddr,
             daddr,
             kind,
+            behind: None,
         }
     }
 
@@ -116,6 +119,21 @@ impl Sent {
     }
 
     fn payload(&self) -> Vec<u8> {
+        let mut octets = self.frame();
+        if let Some((saddr, daddr, kind)) = self.behind {
+            let frame = Sent {
+                saddr,
+                daddr,
+                kind,
+                ..*self
+            }
+            .frame();
+            octets.extend(frame);
+        }
+        octets
+    }
+
+    fn frame(&self) -> Vec<u8> {
         let data = match self.from_master {
             true => control::MASTER_DATA,
             false => control::OUTSTATION_DATA,
@@ -368,6 +386,7 @@ pub(crate) fn compare(
                         saddr: 1,
                         daddr: 10,
                         kind,
+                        behind: None,
                     };
                     for kind in whole {
                         for is_established in [false, true] {
