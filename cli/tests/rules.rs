@@ -8,6 +8,7 @@ mod policy;
 #[path = "support/run.rs"]
 mod run;
 
+use dnp3_tests::captures;
 use dnp3fw::baseline::{self, Baseline};
 use dnp3fw::rules::{self, names, Entry, Log, Options, Rules};
 use dnp3fw::ruleset::Family;
@@ -738,6 +739,34 @@ fn the_program_writes_files() {
     assert!(stderr.contains("no IPv6 passes"), "{stderr}");
     let closed = std::fs::read_to_string(&v6).expect("a file");
     assert_eq!(bare(&closed), ["*filter", ":FORWARD DROP [0:0]", "COMMIT"]);
+}
+
+#[test]
+fn check_accepts_what_was_learned() {
+    // The three commands one after the other, as an admin has them: each capture by its own rules, and what was only
+    // outside of the gateway, which refused it, by the rules of what was inside.
+    let scratch = Scratch::new("rules-check");
+    for (name, capture) in captures::files(&captures::own(), "pcap") {
+        let capture = capture.display().to_string();
+        let baseline = scratch.0.join("baseline.json").display().to_string();
+        let rules = scratch.0.join("rules").display().to_string();
+        expect(0, &["learn", &capture, "-o", &baseline], &[]);
+        let option = if name.contains("ipv6") {
+            "--ipv6"
+        } else {
+            "--ipv4"
+        };
+        expect(0, &["rules", "--baseline", &baseline, option, &rules], &[]);
+        let (stdout, _) = expect(0, &["check", "--rules", &rules, "--summary", &capture], &[]);
+        assert!(
+            stdout.contains(" 0 dropped, 0 rejected, 0 uncertain"),
+            "{name}: {stdout}"
+        );
+        let outside = capture.replace("-inside", "-outside");
+        if outside != capture {
+            expect(1, &["check", "--rules", &rules, "--quiet", &outside], &[]);
+        }
+    }
 }
 
 #[test]
