@@ -725,6 +725,22 @@ mod tests {
     }
 
     #[test]
+    fn a_commit_believes_no_judgement_of_other_octets() {
+        let mut world = World::followed();
+        assert!(world.matches(&only(1), &data(0, &READ)));
+        // Not those that were judged, though as many and in their place: no frame.
+        let mut other = READ;
+        other[26] ^= 1;
+        let other = data(0, &other);
+        assert_eq!(world.commit(Direction::Original, &other, 0), Commit::Ended);
+        // Without payload there is something to see as well.
+        let mut world = World::followed();
+        let mut urgent = data(0, &[]);
+        urgent.octets[13] |= flag::URG;
+        assert_eq!(world.commit(Direction::Original, &urgent, 0), Commit::Ended);
+    }
+
+    #[test]
     fn a_search_whose_octets_are_gone_rules_nothing_out() {
         // The header of a restart, and behind it octets that make the frame wrong.
         let any = |code| Rule {
