@@ -68,7 +68,8 @@ pub(crate) enum Command {
     /// what each rule counts, as iptables -vL does. Rules that cannot be judged are named, and packets
     /// whose fate hangs on one are uncertain. Checksums are taken for right. Captures are read in the order
     /// of their time, and connections go on from one to the next. Capture on one interface: of a
-    /// packet that is seen twice each is judged.
+    /// packet that is seen twice each is judged. What follows a packet that is dropped is judged as it was
+    /// captured, though with these rules it would have been another story.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(Check),
     /// Write the completions for a shell to standard output

@@ -150,15 +150,32 @@ impl Datagrams {
         } else {
             length
         };
+        let is_cut = cut && payload.incomplete;
+        let mut octets = payload.payload;
+        let whole: Vec<u8>;
+        if is_cut {
+            // Conntrack goes by the length: what is not there is nothing, and the packet is uncertain.
+            let extensions = match &packet.net {
+                Some(LaxNetSlice::Ipv6(ip)) => ip.extensions().slice().len(),
+                _ => 0,
+            };
+            let mut padded = octets.to_vec();
+            padded.resize(
+                length.saturating_sub(header + extensions).max(octets.len()),
+                0,
+            );
+            whole = padded;
+            octets = &whole;
+        }
         tell(&Arrived {
             datagram: Datagram {
                 source,
                 destination,
                 protocol: protocol.0,
-                octets: payload.payload,
+                octets,
             },
             length: length as u64,
-            cut: cut && payload.incomplete,
+            cut: is_cut,
         });
     }
 

@@ -592,6 +592,36 @@ fn connections_go_on_from_one_capture_to_the_next() {
     assert!(stdout.contains("2 rejected"), "{stdout}");
 }
 
+/// Of a packet that was not captured whole conntrack knows the length all the same.
+#[test]
+fn what_was_cut_by_the_capture_is_uncertain() {
+    let scratch = Scratch::new("check-cut");
+    let text = "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m conntrack --ctstate INVALID -j DROP\n\
+                -A FORWARD -m conntrack --ctstate NEW\n-A FORWARD -m conntrack --ctstate ESTABLISHED\nCOMMIT\n";
+    let rules = scratch.file("rules", text.as_bytes());
+    let mut wire = Wire::default();
+    wire.udp(START, "192.0.2.10:20000", OUTSTATION, &[5; 100]);
+    wire.udp(START + 1, OUTSTATION, "192.0.2.10:20000", &[5; 100]);
+    let mut file = wire::head();
+    for (time, packet) in &wire.packets {
+        // 40 of its octets.
+        let mut record = wire::record(*time, packet);
+        record.truncate(16 + 40);
+        record[8..12].copy_from_slice(&40u32.to_le_bytes());
+        file.extend(record);
+    }
+    let file = scratch.file("cut.pcap", &file);
+    let (stdout, _) = expect(1, &["check", "--rules", &rules, &file], &[]);
+    assert!(stdout.contains("2 uncertain"), "{stdout}");
+    for row in [
+        "0            0     3",
+        "1          128     4",
+        "1          128     5",
+    ] {
+        assert!(stdout.contains(row), "{row} in {stdout}");
+    }
+}
+
 #[test]
 fn wrong_arguments_and_files() {
     let scratch = Scratch::new("check-wrong");
