@@ -115,13 +115,14 @@ Examples:
   iptables-save | dnp3fw check --rules - station.pcap
   dnp3fw check --rules rules.v4 --rules rules.v6 monday.pcapng tuesday.pcapng
   dnp3fw check --rules plant.v4 --chain PLANT --summary station.pcap
-  dnp3fw check --rules rules.v4 --interface eth0=192.0.2.0/24 --interface eth1=198.51.100.0/24 station.pcap
+  dnp3fw check --rules rules.v4 --interface eth0=10.1.0.0/16 --interface eth1=0.0.0.0/0 a.pcap
   dnp3fw check --json --rules rules.v4 station.pcap | jq 'select(.type == \"packet\")'
 
 What is understood:
-  of the table filter: chains and policies, -A -I -N -P, -s -d -p -i -o -f -j -g, -m tcp, udp, icmp, multiport,
-  conntrack (--ctstate, --ctdir), state, dnp3, comment, limit (which may match), and the targets ACCEPT, DROP,
-  REJECT, LOG, NFLOG, RETURN and chains. Everything else is named, and could not be judged.
+  Of the table filter: chains and policies, -A -I -N -P, -s -d -p -i -o -f -j -g, the matches
+  tcp, udp, icmp, multiport, conntrack (--ctstate, --ctdir), state, dnp3, comment and limit
+  (which may match), and the targets ACCEPT, DROP, REJECT, LOG, NFLOG, RETURN and chains.
+  Everything else is named: it could not be judged.
 
 Exit status:
   0  all packets are accepted
