@@ -3,7 +3,7 @@
 //! Writes the inputs that fuzzing begins with, and a dictionary of the rule language:
 //!
 //!     seeds DIR      DIR/packets/..., DIR/exchanges/..., DIR/words/..., DIR/words.dict, DIR/captures/...,
-//!                    DIR/baselines/..., DIR/baselines.dict
+//!                    DIR/baselines/..., DIR/baselines.dict, DIR/policies/..., DIR/policies.dict
 //!
 //! They are the vectors, the cases of tests/cases, packets of the captures where there are any, and
 //! what the property tests generate; the same for every run on the same captures.
@@ -48,12 +48,14 @@ fn main() -> ExitCode {
             write(&dir.join("exchanges"), &exchanges())?,
             write(&dir.join("captures"), &files)?,
             write(&dir.join("baselines"), &baselines(&files))?,
+            write(&dir.join("policies"), &policies(&files))?,
         ];
+        fs::write(dir.join("policies.dict"), options()).map_err(|error| error.to_string())?;
         fs::write(dir.join("baselines.dict"), members()).map_err(|error| error.to_string())?;
         fs::write(dir.join("words.dict"), dictionary()).map_err(|error| error.to_string())?;
         println!(
-            "seeds: {} packets with rules, {} lines of words, {} exchanges, {} captures, {} baselines",
-            numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
+            "seeds: {} packets with rules, {} lines of words, {} exchanges, {} captures, {} baselines, {} policies",
+            numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
         );
         Ok(())
     });
@@ -394,6 +396,47 @@ fn members() -> String {
     let words: BTreeSet<&str> = words.collect();
     let quoted = words.iter().map(|word| format!("\"\\\"{word}\\\"\"\n"));
     quoted.collect()
+}
+
+/// Rules with captures behind them, and rules that are wrong.
+fn policies(captures: &Octets) -> Octets {
+    let first = dnp3_fuzz::check::RULES;
+    let mut all: Octets = captures
+        .iter()
+        .map(|capture| [first.as_bytes(), b"\0", capture].concat())
+        .collect();
+    for lines in RULES {
+        let file = format!("*filter\n:FORWARD DROP [0:0]\n:C - [0:0]\n{lines}\nCOMMIT\n");
+        let capture = captures.first().map_or(&[][..], Vec::as_slice);
+        all.insert([file.as_bytes(), b"\0", capture].concat());
+    }
+    all
+}
+
+/// Of each thing that a file of rules can have one, right and wrong.
+const RULES: &[&str] = &[
+    "-A FORWARD ! -s 10.0.0.0/8 -d 192.0.2.1/255.255.255.0 -i eth+ ! -o eth1 ! -f -j C",
+    "-A FORWARD -s 2001:db8::/32,fe80::1 -d ::/0 -g C",
+    "[1:2] -A C -p tcp -m tcp --sport 1:2 --dport :9 --tcp-flags SYN,ACK SYN -c 3 4 -j RETURN",
+    "-I C 1 -p udp -m udp ! --dport 53 -m multiport --sports 1,2:3 -j NFLOG --nflog-group 1 --nflog-prefix \"a \\\" b\"",
+    "-A C -p icmp -m icmp --icmp-type 3/4 -m comment --comment x -j LOG --log-prefix y --log-level 4 --log-uid",
+    "-A C -m state --state NEW,ESTABLISHED -m conntrack ! --ctstate SNAT --ctdir REPLY --ctproto 6",
+    "-A C -p tcp -m dnp3 --frames any ! --saddr 1,2:3 --daddr self --fc 0:2,link,cont --status valid,ahead --dir master --track",
+    "-A C -p tcp -m set ! --match-set a src,dst -m recent --name b --rcheck -j NFQUEUE --queue-bypass",
+    "-N D\n-P FORWARD ACCEPT\n-A D -j REJECT\n-A C -p 89 -j D\n*nat\nCOMMIT",
+    "-A C -j C",
+    "-A C -j D",
+    "-A FORWARD --fc=1",
+];
+
+/// The words of those, as a dictionary.
+fn options() -> String {
+    let words: BTreeSet<&str> = RULES
+        .iter()
+        .flat_map(|lines| lines.split([' ', '\n', '"', '\\']))
+        .filter(|word| word.len() > 1)
+        .collect();
+    words.iter().map(|word| format!("\"{word}\"\n")).collect()
 }
 
 /// A line for each thing that can be wrong.

@@ -5,6 +5,7 @@
 //! without libFuzzer, to see which lines of `core` a corpus reaches.
 
 pub mod callbacks;
+pub mod check;
 pub mod files;
 pub mod input;
 pub mod language;
@@ -27,4 +28,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("callbacks", callbacks::callbacks),
     ("files", files::captures),
     ("baselines", files::baselines),
+    ("check", check::check),
 ];
