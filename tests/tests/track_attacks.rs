@@ -35,7 +35,7 @@ const VARIANTS: [&str; 2] = ["legacy", "nft"];
 const FAMILIES: [&str; 2] = ["ipv4", "ipv6"];
 /// Exchanges of the sample, and in the long form so many times as many.
 const EXCHANGES: usize = 1_000;
-const TIMES: usize = 30;
+const TIMES: usize = 10;
 /// How often two CPUs send at a time.
 const ROUNDS: usize = 60;
 const SEED: u64 = 6_000;
