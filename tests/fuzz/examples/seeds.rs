@@ -403,6 +403,7 @@ fn policies(captures: &Octets) -> Octets {
     let first = dnp3_fuzz::check::RULES;
     let mut all: Octets = captures
         .iter()
+        .step_by(8)
         .map(|capture| [first.as_bytes(), b"\0", capture].concat())
         .collect();
     for lines in RULES {
