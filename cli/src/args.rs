@@ -126,7 +126,7 @@ What is understood:
 
 Exit status:
   0  all packets are accepted
-  1  some are not, or it is not certain
+  1  some are not, or it is not certain, or there are none
   2  the arguments or the rules are wrong, or a file cannot be opened
   3  a capture is damaged: what could be read was, and what could not is said";
 

@@ -979,6 +979,8 @@ impl<W: Write> Checker<W> {
         let counts = &self.counts;
         counts.dropped + counts.rejected + counts.uncertain + counts.without_rules != 0
             || self.table.evicted != 0
+            // Nothing is proved by nothing.
+            || counts.packets == 0
     }
 
     /// What was judged so far.
@@ -1022,6 +1024,9 @@ impl<W: Write> Checker<W> {
                 "{} packets are not judged, since no router forwards them: multicast, broadcast, link-local, loopback",
                 counts.not_forwarded
             ));
+        }
+        if counts.packets == 0 {
+            lines.push("no packet was judged".into());
         }
         if self.table.evicted != 0 {
             lines.push(format!(

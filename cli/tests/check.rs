@@ -557,6 +557,9 @@ fn what_is_not_judged_is_said() {
         stdout.ends_with("6 packets: 5 accepted, 1 dropped, 0 rejected, 0 uncertain\n"),
         "{stdout}"
     );
+    let empty = scratch.file("empty.pcap", &wire::head());
+    let (_, stderr) = expect(1, &["check", "--quiet", "--rules", &rules, &empty], &[]);
+    assert!(stderr.contains("no packet was judged"), "{stderr}");
     // A chain of one's own.
     let (_, stderr) = expect(
         1,
