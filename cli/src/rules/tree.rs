@@ -171,9 +171,10 @@ impl Chains {
             let most = items.len().div_ceil(PARTS);
             while rules_of(&items) > IN_A_LEAF && items.len() > most && items.len() > 1 {
                 let (prefix, piece) = cut(&mut items, most);
-                if let [(_, rules)] = &piece[..] {
-                    // One address: its rules can stand here.
-                    rules.iter().for_each(|rule| self.rule(at, rule));
+                // One address: its rules can stand here. So can those that no prefix parts, were there any.
+                if piece.len() == 1 || items.is_empty() {
+                    let rules = piece.iter().flat_map(|(_, rules)| rules);
+                    rules.for_each(|rule| self.rule(at, rule));
                     continue;
                 }
                 let below = self.below(what, &piece);
@@ -228,6 +229,10 @@ fn cut<T>(items: &mut Vec<(Prefix, T)>, most: usize) -> (Prefix, Vec<(Prefix, T)
     while to - from > most.max(1) {
         let zeros = items[from..to].partition_point(|(item, _)| !item.bit_behind(prefix));
         let middle = from + zeros;
+        // Each bit more parts prefixes of which none holds another.
+        if middle == from || middle == to {
+            break;
+        }
         match middle - from >= to - middle {
             true => to = middle,
             false => from = middle,
