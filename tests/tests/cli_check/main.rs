@@ -13,6 +13,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use dnp3_tests::{captures, commands, vm};
@@ -22,8 +23,14 @@ use dnp3fw::Progress;
 use libtest_mimic::{Arguments, Trial};
 use serde_json::{json, Value};
 
-/// For it all, in seconds.
-const SECONDS: &str = "240";
+/// How much chance there is, how many packets at a time, and the seconds for it all. `scripts/long check` sets the variable.
+fn amounts() -> (u64, usize, &'static str) {
+    match std::env::var_os("DNP3_TESTS_LONG") {
+        None => (2, 900, "240"),
+        Some(_) => (12, 2000, "900"),
+    }
+}
+
 const FAMILIES: [(Family, &str); 2] = [(Family::V4, "4"), (Family::V6, "6")];
 const HOSTS: [[&str; 2]; 2] = [
     ["192.0.2.10", "198.51.100.20"],
@@ -277,8 +284,9 @@ fn runs(plan: &Path) -> Result<Vec<Run>, String> {
         "rate-limit",
     ];
     captures.push(("scenes".into(), traffic::scenes().finish(), all));
-    for seed in 1..=2 {
-        let tape = traffic::chance(seed, 900).finish();
+    let (seeds, packets, _) = amounts();
+    for seed in 1..=seeds {
+        let tape = traffic::chance(seed, packets).finish();
         captures.push((format!("chance-{seed}"), tape, &["questions", "decisions"]));
     }
     let mut recorded = captures::files(&captures::own(), "pcap");
@@ -332,7 +340,7 @@ fn replayed(plan: &Path, runs: &[Run]) -> Result<BTreeMap<String, Value>, String
     fs::write(plan.join("plan.json"), text).map_err(|error| format!("plan.json: {error}"))?;
     let said = commands::succeed(
         Command::new(vm::project().join("scripts/vm"))
-            .args(["--icount", "--timeout", SECONDS])
+            .args(["--icount", "--timeout", amounts().2])
             .arg("--add")
             .arg(format!("{}:plan", plan.display()))
             .arg("--add")
@@ -356,6 +364,8 @@ fn replayed(plan: &Path, runs: &[Run]) -> Result<BTreeMap<String, Value>, String
 
 /// What check has counted, beside what the kernel has.
 struct Compared {
+    /// Packets that were judged, and counters that were held to each other.
+    figures: [u64; 2],
     /// What differs.
     wrong: Vec<String>,
     /// Rules that no packet came to, by both.
@@ -391,6 +401,7 @@ fn compare(run: &Run, said: &Value, capture: &[u8]) -> Result<Compared, String> 
         return Err(lines.join("\n"));
     }
     let mut compared = Compared {
+        figures: [checker.counts().packets, 0],
         wrong: Vec::new(),
         idle: Vec::new(),
         uncertain: checker.counts().uncertain,
@@ -398,6 +409,7 @@ fn compare(run: &Run, said: &Value, capture: &[u8]) -> Result<Compared, String> 
     for (family, rules) in &saved {
         let (counters, policy) = checker.counters(*family).ok_or("nothing was judged")?;
         let mut hold = |what: String, counter: &Counter, counted: Option<(u64, u64)>| {
+            compared.figures[1] += 1;
             let Some((packets, octets)) = counted else {
                 compared
                     .wrong
@@ -451,9 +463,12 @@ fn main() -> ExitCode {
         }
     };
     let said: Arc<OnceLock<Result<BTreeMap<String, Value>, String>>> = Arc::default();
+    // Runs that agree, packets, counters.
+    let figures: Arc<[AtomicU64; 3]> = Arc::default();
     let mut trials = Vec::new();
     for number in 0..runs.len() {
         let (runs, said, plan) = (runs.clone(), said.clone(), plan.clone());
+        let figures = figures.clone();
         trials.push(Trial::test(runs[number].name.clone(), move || {
             let run = &runs[number];
             let said = said.get_or_init(|| replayed(&plan, &runs)).as_ref()?;
@@ -480,6 +495,10 @@ fn main() -> ExitCode {
                     return Err(format!("nothing came to\n{}", idle.join("\n")).into());
                 }
             }
+            let [packets, counters] = compared.figures;
+            for (figure, more) in figures.iter().zip([1, packets, counters]) {
+                figure.fetch_add(more, Ordering::Relaxed);
+            }
             Ok(())
         }));
     }
@@ -489,5 +508,12 @@ fn main() -> ExitCode {
                 .with_ignored_flag(true),
         );
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let [agree, packets, counters] = [0, 1, 2].map(|at| figures[at].load(Ordering::Relaxed));
+    println!(
+        "check: {agree} runs of {}, {packets} packets in all, {counters} counters of rules and policies: the kernel's \
+         and check's are equal in packets and octets.",
+        runs.len()
+    );
+    conclusion.exit_code()
 }

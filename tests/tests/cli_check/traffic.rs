@@ -565,6 +565,25 @@ fn handshakes(tape: &mut Tape) {
     flow.odd(tape, Master, SYN, &[], |_| ());
     flow.odd(tape, Outstation, ACK, &[], |_| ());
     flow.odd(tape, Master, RST, &[], |s| s.acknowledgement = 0);
+    // A SYN while the last ACK is due: the answer to it is not that ACK, and so the next SYN begins nothing.
+    let mut flow = Flow::new(tape, 1117);
+    flow.open(tape);
+    flow.send(tape, Master, FIN | ACK, &[]);
+    flow.send(tape, Outstation, FIN | ACK, &[]);
+    let mut again = Flow::new(tape, 1117);
+    again.odd(tape, Master, SYN, &[], |_| ());
+    flow.odd(tape, Outstation, ACK, &[], |_| ());
+    again.open(tape);
+    // Both at once, and the other end's ACK ends it: it lasts longer than a handshake.
+    let mut flow = Flow::new(tape, 1118);
+    flow.send(tape, Master, SYN, &[]);
+    flow.send(tape, Outstation, SYN, &[]);
+    flow.odd(tape, Master, SYN | ACK, &[], |s| {
+        s.sequence = s.sequence.wrapping_sub(1);
+    });
+    flow.odd(tape, Outstation, ACK, &[], |_| ());
+    tape.wait(70_000);
+    flow.odd(tape, Master, ACK, &[], |_| ());
 }
 
 /// Silence below and above what conntrack and the module wait for.
