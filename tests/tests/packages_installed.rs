@@ -46,8 +46,7 @@ impl Clean {
     fn new(name: &str, suite: &str, packages: &Packages) -> Outcome<Clean> {
         let script = project().join("tests/clean-debian");
         let mut make = Command::new(script);
-        make.args(["--make", suite])
-            .args(packages.all());
+        make.args(["--make", suite]).args(packages.all());
         let root = PathBuf::from(succeed(&mut make)?.trim());
         let state = directory(name)?;
         Ok(Clean { root, state })
