@@ -134,8 +134,13 @@ Exit status:
 #[group(skip)]
 pub(crate) struct Check {
     /// The rules, one file for IPv4 and one for IPv6 at most; - is standard input
-    #[arg(long, value_name = "FILE", required = true)]
+    ///
+    /// Which of them it is the file tells: by ip6tables in its comments, or by what only IPv6 has.
+    #[arg(long, value_name = "FILE", required_unless_present = "rules6")]
     pub(crate) rules: Vec<PathBuf>,
+    /// The rules for IPv6, where the file does not tell
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rules6: Option<PathBuf>,
     /// Captures, pcap or pcapng; - is standard input
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,

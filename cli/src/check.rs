@@ -173,7 +173,8 @@ impl<W: Write> Checker<W> {
         let family = rules.family;
         if let Some(before) = self.rules.get(index(family)).and_then(Option::as_ref) {
             return Err(format!(
-                "{name} has rules for {family}, and so has {}; one file for each is allowed",
+                "{name} has rules for {family}, and so has {}; one file for each is allowed (--rules6 names \
+                 that for IPv6 where it does not tell)",
                 before.name
             ));
         }

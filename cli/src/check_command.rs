@@ -5,7 +5,7 @@
 use crate::args::Check;
 use crate::{in_order_of_time, open, refuse, written, Source};
 use dnp3fw::check::{Checker, Options};
-use dnp3fw::ruleset::{Ruleset, MAX_OCTETS};
+use dnp3fw::ruleset::{Family, Ruleset, MAX_OCTETS};
 use dnp3fw::{exit, Progress};
 use std::fs::File;
 use std::io::{self, BufWriter, Read};
@@ -24,6 +24,7 @@ pub(crate) fn run(check: &Check) -> u8 {
     if check
         .rules
         .iter()
+        .chain(&check.rules6)
         .chain(&check.files)
         .filter(is_input)
         .count()
@@ -32,8 +33,10 @@ pub(crate) fn run(check: &Check) -> u8 {
         return refuse("- is given more than once, and standard input can be read but once");
     }
     let mut checker = Checker::new(options, BufWriter::new(io::stdout().lock()));
-    for path in &check.rules {
-        let said = read_rules(path).and_then(|(name, rules)| checker.rules(&name, rules));
+    let rules = check.rules.iter().map(|path| (path, None));
+    let rules6 = check.rules6.iter().map(|path| (path, Some(Family::V6)));
+    for (path, family) in rules.chain(rules6) {
+        let said = read_rules(path, family).and_then(|(name, rules)| checker.rules(&name, rules));
         match said {
             Ok(lines) => say(lines),
             Err(line) => return refuse(&line),
@@ -82,7 +85,7 @@ fn say(lines: Vec<String>) {
     }
 }
 
-fn read_rules(path: &Path) -> Result<(String, Ruleset), String> {
+fn read_rules(path: &Path, family: Option<Family>) -> Result<(String, Ruleset), String> {
     // One more than is allowed, so that it is seen.
     let most = MAX_OCTETS as u64 + 1;
     let mut octets = Vec::new();
@@ -94,7 +97,7 @@ fn read_rules(path: &Path) -> Result<(String, Ruleset), String> {
         (path.display().to_string(), read)
     };
     read.map_err(|error| format!("{name}: {error}"))?;
-    match Ruleset::read(&octets, None) {
+    match Ruleset::read(&octets, family) {
         Ok(rules) => Ok((name, rules)),
         Err(error) => Err(format!("{name}:{}: {}", error.line, error.what)),
     }

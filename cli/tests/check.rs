@@ -577,6 +577,35 @@ fn what_is_not_judged_is_said() {
     assert!(stderr.contains("DNP3 has no policy"), "{stderr}");
 }
 
+#[test]
+fn both_families_have_their_rules() {
+    let scratch = Scratch::new("check-both");
+    let rules = scratch.file("rules.v4", POLICY.as_bytes());
+    // Nothing in it is of IPv6 alone.
+    let rules6 = scratch.file("rules.v6", b"*filter\n:FORWARD ACCEPT\nCOMMIT\n");
+    let mut wire = session();
+    wire.packets.truncate(5);
+    wire.udp(
+        START + 6 * SECOND,
+        "[2001:db8::1]:20000",
+        "[2001:db8::2]:20000",
+        b"x",
+    );
+    let file = scratch.file("one.pcap", &wire.file());
+    let (_, stderr) = expect(
+        2,
+        &["check", "--rules", &rules, "--rules", &rules6, &file],
+        &[],
+    );
+    assert!(stderr.contains("--rules6"), "{stderr}");
+    let arguments = ["check", "--rules", &rules, "--rules6", &rules6, &file];
+    let (stdout, _) = expect(0, &arguments, &[]);
+    assert!(
+        stdout.ends_with("6 packets: 6 accepted, 0 dropped, 0 rejected, 0 uncertain\n"),
+        "{stdout}"
+    );
+}
+
 /// Time of the capture: what is forgotten while nothing is said. And captures in the order of their time.
 #[test]
 fn connections_go_on_from_one_capture_to_the_next() {
