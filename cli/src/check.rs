@@ -115,6 +115,8 @@ pub struct Checker<W> {
     options: Options,
     rules: [Option<Loaded>; 2],
     tracks: bool,
+    /// Whether the rules have fragments put together: those that ask conntrack or for DNP3 do.
+    joins: bool,
     table: Table,
     tracker: Tracker,
     datagrams: Datagrams,
@@ -139,6 +141,7 @@ impl<W: Write> Checker<W> {
             options,
             rules: [None, None],
             tracks: false,
+            joins: false,
             table: Table::new(),
             tracker: Tracker::new(),
             datagrams: Datagrams::new(),
@@ -210,6 +213,13 @@ impl<W: Write> Checker<W> {
             .rules
             .iter()
             .any(|rule| rule.dnp3().any(dnp3_core::Rule::tracks));
+        self.joins |= rules.rules.iter().any(|rule| {
+            let asks =
+                |test: &Test| matches!(test, Test::Dnp3(_) | Test::State(_) | Test::OfOriginal(_));
+            rule.conditions
+                .iter()
+                .any(|condition| asks(&condition.test))
+        });
         if let Some(place) = self.rules.get_mut(index(family)) {
             *place = Some(Loaded {
                 name: name.to_owned(),
@@ -317,6 +327,13 @@ impl<W: Write> Checker<W> {
             lines.push(format!(
                 "{name}: {} IP fragments do not fit together; a gateway drops them",
                 left.fragments
+            ));
+        }
+        if left.joined != 0 && !self.joins {
+            lines.push(format!(
+                "{name}: {} packets came in fragments and were judged as the whole, which a gateway does only for \
+                 rules that ask conntrack or for DNP3",
+                left.joined
             ));
         }
         let early = std::mem::take(&mut self.early);

@@ -39,6 +39,8 @@ pub(crate) struct Left {
     pub(crate) wrong: u64,
     /// Fragments that contradict others.
     pub(crate) fragments: u64,
+    /// Packets that were in fragments, and judged as the whole.
+    pub(crate) joined: u64,
 }
 
 /// When a fragment came, and its number.
@@ -205,16 +207,19 @@ impl Datagrams {
             pool.retain(|(_, number)| pieces - number < MAX_DATAGRAMS);
         }
         match pool.process_sliced_packet(&packet, (now, pieces), ()) {
-            Ok(Some(whole)) => tell(&Arrived {
-                datagram: Datagram {
-                    source,
-                    destination,
-                    protocol: number.0,
-                    octets: &whole.payload,
-                },
-                length: (header + whole.payload.len()) as u64,
-                cut: false,
-            }),
+            Ok(Some(whole)) => {
+                self.left.joined += 1;
+                tell(&Arrived {
+                    datagram: Datagram {
+                        source,
+                        destination,
+                        protocol: number.0,
+                        octets: &whole.payload,
+                    },
+                    length: (header + whole.payload.len()) as u64,
+                    cut: false,
+                });
+            }
             Ok(None) => {}
             Err(_) => self.left.fragments += 1,
         }

@@ -654,6 +654,39 @@ fn what_was_cut_by_the_capture_is_uncertain() {
     }
 }
 
+/// Rules for which no gateway puts fragments together.
+#[test]
+fn fragments_are_put_together() {
+    let scratch = Scratch::new("check-fragments");
+    let mut packet = Vec::new();
+    PacketBuilder::ipv4([192, 0, 2, 10], [198, 51, 100, 20], 64)
+        .udp(20_000, 20_000)
+        .write(&mut packet, &[5; 60])
+        .expect("a packet");
+    let (header, payload) = packet.split_at(20);
+    let mut file = wire::head();
+    for (number, piece) in payload.chunks(40).enumerate() {
+        let mut fragment = [header, piece].concat();
+        let length = fragment.len() as u16;
+        fragment[2..4].copy_from_slice(&length.to_be_bytes());
+        let field: u16 = if number == 0 { 0x2000 } else { 5 };
+        fragment[6..8].copy_from_slice(&field.to_be_bytes());
+        fragment[10..12].copy_from_slice(&[0; 2]);
+        file.extend(wire::record(START, &fragment));
+    }
+    let file = scratch.file("two.pcap", &file);
+    for (rule, is_said) in [
+        ("-A FORWARD -p udp --dport 20000", true),
+        ("-A FORWARD -p udp -m dnp3 --status malformed", false),
+    ] {
+        let text = format!("*filter\n:FORWARD ACCEPT [0:0]\n{rule}\nCOMMIT\n");
+        let rules = scratch.file("rules", text.as_bytes());
+        let (stdout, stderr) = expect(0, &["check", "--rules", &rules, &file], &[]);
+        assert!(stdout.contains("1           88     3"), "{stdout}");
+        assert_eq!(stderr.contains("came in fragments"), is_said, "{stderr}");
+    }
+}
+
 #[test]
 fn wrong_arguments_and_files() {
     let scratch = Scratch::new("check-wrong");
