@@ -109,6 +109,7 @@ INCLUDEDIR ?= $(PREFIX)/include
 # Where the kernel's ynl looks for specifications of netlink, with PREFIX=/usr.
 YNLDIR ?= $(PREFIX)/share/ynl/specs
 DOCDIR ?= $(PREFIX)/share/doc/xt_dnp3
+CLIDIR ?= $(PREFIX)/share/dnp3fw
 # Where each shell looks for completions.
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
@@ -225,16 +226,19 @@ uninstall-recipes:
 # By itself: the match does without it, and its user need not have the match.
 install-cli:
 	$(call wanted,$(TARGET)/cli/completions/dnp3fw.fish,make cli builds it)
-	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(MANDIR)/man8 $(COMPLETIONDIRS))
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(MANDIR)/man8 $(CLIDIR) $(COMPLETIONDIRS))
 	$(INSTALL) -m 755 $(TARGET)/release/dnp3fw $(DESTDIR)$(BINDIR)/
 	$(INSTALL) -m 644 $(TARGET)/cli/man/*.8 $(DESTDIR)$(MANDIR)/man8/
+	$(INSTALL) -m 644 cli/baseline.schema.json $(DESTDIR)$(CLIDIR)/
 	$(INSTALL) -m 644 $(TARGET)/cli/completions/dnp3fw $(DESTDIR)$(BASHDIR)/
 	$(INSTALL) -m 644 $(TARGET)/cli/completions/_dnp3fw $(DESTDIR)$(ZSHDIR)/
 	$(INSTALL) -m 644 $(TARGET)/cli/completions/dnp3fw.fish $(DESTDIR)$(FISHDIR)/
 
 uninstall-cli:
 	rm -f $(DESTDIR)$(BINDIR)/dnp3fw $(DESTDIR)$(MANDIR)/man8/dnp3fw.8 $(DESTDIR)$(MANDIR)/man8/dnp3fw-*.8 \
-		$(DESTDIR)$(BASHDIR)/dnp3fw $(DESTDIR)$(ZSHDIR)/_dnp3fw $(DESTDIR)$(FISHDIR)/dnp3fw.fish
+		$(DESTDIR)$(BASHDIR)/dnp3fw $(DESTDIR)$(ZSHDIR)/_dnp3fw $(DESTDIR)$(FISHDIR)/dnp3fw.fish \
+		$(DESTDIR)$(CLIDIR)/baseline.schema.json
+	$(call emptied,$(CLIDIR))
 
 # Then: dkms install xt_dnp3/VERSION
 install-dkms:

@@ -382,6 +382,8 @@ fn the_packages_hold_what_they_should() -> Outcome {
         "usr/bin/dnp3fw",
         "usr/share/man/man8/dnp3fw.8.gz",
         "usr/share/man/man8/dnp3fw-decode.8.gz",
+        "usr/share/man/man8/dnp3fw-check.8.gz",
+        "usr/share/dnp3fw/baseline.schema.json",
         "usr/share/bash-completion/completions/dnp3fw",
         "usr/share/zsh/vendor-completions/_dnp3fw",
         "usr/share/fish/vendor_completions.d/dnp3fw.fish",
