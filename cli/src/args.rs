@@ -198,7 +198,7 @@ pub(crate) struct Rules {
     /// Where the rules for IPv4 go; - is standard output, as for a baseline of one version of IP without these two
     #[arg(long, value_name = "FILE")]
     pub(crate) ipv4: Option<PathBuf>,
-    /// Where those for IPv6 go; where the baseline has no IPv6 they let none through
+    /// Where those for IPv6 go; where the baseline has no IPv6 they let no DNP3 through
     #[arg(long, value_name = "FILE")]
     pub(crate) ipv6: Option<PathBuf>,
     /// The chain: FORWARD on a gateway; INPUT, with OUTPUT, on a host itself; or one of your own, loaded by --noflush

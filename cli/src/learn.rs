@@ -939,7 +939,7 @@ impl Learner {
             ));
         }
         if self.links.is_empty() {
-            lines.push("nothing was learned; rules for this baseline let nothing through".into());
+            lines.push("nothing was learned; dnp3fw rules makes none of this baseline".into());
         }
         let mut links: Vec<_> = self.links.into_iter().collect();
         links.sort_unstable_by_key(|(key, _)| *key);

@@ -117,7 +117,12 @@ fn make_and_write(asked: &args::Rules) -> Result<u8, String> {
                  more than {}",
                 rules.rules, rules.chains, rules.met, rules.most
             ),
-            false => eprintln!("dnp3fw: {name}: the baseline has no {family}, and no {family} passes"),
+            false if options.is_closed() => {
+                eprintln!("dnp3fw: {name}: the baseline has no {family}, and no {family} passes");
+            }
+            false => eprintln!(
+                "dnp3fw: {name}: the baseline has no {family}, and no {family} passes from or to its ports"
+            ),
         }
         for note in &rules.notes {
             eprintln!("dnp3fw: {name}: note: {note}");

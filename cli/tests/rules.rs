@@ -399,7 +399,15 @@ fn options_change_what_they_say() {
     });
     assert!(usual.contains("\n:FORWARD DROP [0:0]\n"));
     assert!(!kept.contains(":FORWARD"));
-    assert_eq!(usual.replace(":FORWARD DROP [0:0]\n", ""), kept);
+    // What the policy does not drop then, a rule refuses.
+    let jump = "-A FORWARD -p udp -m udp --dport 20000";
+    assert_eq!(
+        usual
+            .replace(":FORWARD DROP [0:0]\n", "")
+            .replace(jump, &format!("{jump}:20001"))
+            .replace("--sport 20000 -m comment", "--sport 20000:20001 -m comment"),
+        kept
+    );
 
     let own = rules(Options {
         entry: Entry::Own("PLANT".into()),
@@ -620,6 +628,63 @@ fn a_way_may_be_empty() {
     }
 }
 
+/// Where no policy of ours is at the end, what has a port of the baseline is refused all the same: over the other
+/// protocol, and in the other version of IP.
+#[test]
+fn what_no_policy_drops_is_refused() {
+    let text = of(&[communication(
+        "192.0.2.2",
+        "192.0.2.4",
+        ("tcp", 20000, "master"),
+        &[link(1, 10, &[1], &[129])],
+    )]);
+    for options in [
+        Options {
+            keep_policy: true,
+            ..Options::default()
+        },
+        Options {
+            entry: Entry::Host,
+            ..Options::default()
+        },
+        Options {
+            entry: Entry::Own("PLANT".into()),
+            ..Options::default()
+        },
+    ] {
+        let hooks: &[&str] = match &options.entry {
+            Entry::Forward => &["FORWARD"],
+            Entry::Host => &["INPUT", "OUTPUT"],
+            Entry::Own(_) => &["PLANT"],
+        };
+        for (family, master, outstation) in [
+            (Family::V4, "192.0.2.2", "192.0.2.4"),
+            (Family::V6, "2001:db8::2", "2001:db8::4"),
+        ] {
+            let rules = make(&text, family, &options).text;
+            let [master, outstation] =
+                [master, outstation].map(|host| host.parse().expect("an address"));
+            let request = Sent::request(master, outstation, 1, 10, Kind::Function(1));
+            let response = Sent::response(outstation, master, 10, 1, Kind::Function(129));
+            for hook in hooks {
+                let judge = Judge::new(&rules, family, hook);
+                for sent in [request, response] {
+                    let learned = family == Family::V4;
+                    assert_eq!(judge.judge(&sent).0, learned, "{hook}: {sent:?}\n{rules}");
+                    let other = Sent { udp: true, ..sent };
+                    assert!(!judge.judge(&other).0, "{hook}: {other:?}\n{rules}");
+                }
+                // What has nothing to do with it is for other rules.
+                let none = Sent {
+                    destination_port: 80,
+                    ..request
+                };
+                assert!(judge.judge(&none).0, "{hook}: {none:?}\n{rules}");
+            }
+        }
+    }
+}
+
 #[test]
 fn too_many_hosts_are_refused() {
     let text = many(20_001, "one master");
@@ -806,6 +871,8 @@ fn what_is_wrong_is_said_in_a_line() {
     list.extend(six["communications"].as_array().expect("a list").clone());
     let both = scratch.file("both.json", both.to_string().as_bytes());
     let empty = scratch.file("empty.json", of(&[]).to_string().as_bytes());
+    let silent = communication("192.0.2.2", "192.0.2.4", ("tcp", 20000, "master"), &[]);
+    let silent = scratch.file("silent.json", of(&[silent]).to_string().as_bytes());
     let broken = scratch.file("broken.json", b"{\"version\": 1, \"communications\": [{}]}");
     let missing = scratch.0.join("missing").display().to_string();
     let folder = scratch.0.display().to_string();
@@ -813,6 +880,7 @@ fn what_is_wrong_is_said_in_a_line() {
         (&["--baseline", &missing][..], "No such file"),
         (&["--baseline", &folder], "directory"),
         (&["--baseline", &empty], "has no communications"),
+        (&["--baseline", &silent], "has no communications with links"),
         (&["--baseline", &broken], "communications[0]: missing field"),
         (
             &["--baseline", &both],

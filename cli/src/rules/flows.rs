@@ -100,11 +100,17 @@ pub(super) struct Flows {
     pub(super) notes: Vec<String>,
     /// Messages that take several frames where no frame but the first has their function.
     pub(super) continued: bool,
+    /// The ports of the baseline, of any family and protocol, where no policy of ours drops what no rule
+    /// is for: what has them is refused, be it of TCP or UDP, IPv4 or IPv6.
+    pub(super) refused: BTreeSet<u16>,
 }
 
 impl Flows {
     pub(super) fn of(baseline: &Baseline, family: Family, options: &Options) -> Flows {
         let mut flows = Flows::default();
+        if !options.is_closed() {
+            flows.refused = baseline.communications.iter().map(|one| one.port).collect();
+        }
         let mut silent = Vec::new();
         let mut any = 0;
         let mut unknown_opener = 0;
@@ -196,15 +202,33 @@ impl Flows {
         way: Option<Way>,
         of: impl Fn(&Ports) -> Option<u16>,
     ) -> Vec<(u16, u16)> {
-        let ports: BTreeSet<u16> = self
-            .all
+        ranges(self.ports_of(transport, way, of)).collect()
+    }
+
+    /// Those of the packets that are judged, which are more than those that can pass.
+    pub(super) fn judged(
+        &self,
+        transport: Transport,
+        of: impl Fn(&Ports) -> Option<u16>,
+    ) -> Vec<(u16, u16)> {
+        let mut ports = self.ports_of(transport, None, of);
+        ports.extend(&self.refused);
+        ranges(ports).collect()
+    }
+
+    fn ports_of(
+        &self,
+        transport: Transport,
+        way: Option<Way>,
+        of: impl Fn(&Ports) -> Option<u16>,
+    ) -> BTreeSet<u16> {
+        self.all
             .keys()
             .filter(|(its, _, ports)| {
                 ports.transport == transport && way.is_none_or(|way| way == *its)
             })
             .filter_map(|(_, _, ports)| of(ports))
-            .collect();
-        ranges(ports).collect()
+            .collect()
     }
 }
 

@@ -81,6 +81,13 @@ pub enum Log {
     },
 }
 
+impl Options {
+    /// Whether what no rule is for is dropped by the file itself, as FORWARD's policy.
+    pub fn is_closed(&self) -> bool {
+        self.entry == Entry::Forward && !self.keep_policy
+    }
+}
+
 impl Default for Options {
     fn default() -> Options {
         Options {
@@ -124,9 +131,10 @@ pub fn make(
     family: Family,
     options: &Options,
 ) -> Result<Rules, String> {
-    if baseline.communications.is_empty() {
+    let mut communications = baseline.communications.iter();
+    if communications.all(|one| one.links.is_empty()) {
         return Err(format!(
-            "{name}: has no communications, and rules for none would forward nothing; \
+            "{name}: has no communications with links, and rules for none would forward nothing; \
              one at least is wanted"
         ));
     }
@@ -139,7 +147,7 @@ pub fn make(
     if size > MOST {
         return Err(format!(
             "{name}: is too large for one file of rules, which is for some {} pairs of hosts; make baselines of parts of \
-             it, and a chain of its own for each (--chain)",
+             it, and a chain of its own for each (--chain), to which only packets of its hosts are sent",
             MOST / 4
         ));
     }

@@ -52,7 +52,7 @@ pub(super) fn prove(
     if text.len() > MAX_OCTETS || text.matches("\n-A ").count() > MAX_RULES {
         return Err(format!(
             "the rules would be more than {MAX_RULES}, or {} MiB, which is more than dnp3fw reads again; make baselines \
-             of parts, and a chain of its own for each (--chain)",
+             of parts, and a chain of its own for each (--chain), to which only packets of its hosts are sent",
             MAX_OCTETS >> 20
         ));
     }

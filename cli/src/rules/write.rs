@@ -95,7 +95,7 @@ pub(super) fn write(
     let requests = way(Way::Request, &request, family, flows, options);
     let responses = way(Way::Response, &response, family, flows, options);
     let mut chains = Vec::new();
-    if !flows.all.is_empty() {
+    if !flows.all.is_empty() || !flows.refused.is_empty() {
         chains.push(judges(all, &requests, &responses, flows, options));
     }
     // The first of a way's chains is there even where nothing goes that way: it is jumped to.
@@ -219,7 +219,7 @@ fn entry(family: Family, flows: &Flows, options: &Options) -> Vec<String> {
             let name = protocol(transport);
             for (ends, option) in [(Way::Request, "--dport"), (Way::Response, "--sport")] {
                 // A listener's port is the receiver's of what goes to it and the sender's of what comes back.
-                let ports = flows.ports(transport, None, |ports| match ends {
+                let ports = flows.judged(transport, |ports| match ends {
                     Way::Request => ports.destination,
                     Way::Response => ports.source,
                 });
@@ -362,6 +362,11 @@ fn judges(
             &format!("NFLOG --nflog-prefix \"{prefix}\" --nflog-group {group}"),
         ),
     }
+    // What has a port of the baseline and is of a protocol that the baseline does not have is refused as well.
+    let (tcp, udp) = match flows.refused.is_empty() {
+        true => (tcp, udp),
+        false => (true, true),
+    };
     if tcp {
         rule(
             " -p tcp",
