@@ -23,6 +23,21 @@ fn is_standard(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
+/// Whether two names are those of one file, there or not. What is no file, such as a terminal, can be given twice.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| match path.canonicalize() {
+        Ok(place) => Some(place).filter(|place| place.is_file()),
+        Err(_) => {
+            let folder = match path.parent() {
+                Some(folder) if folder != Path::new("") => folder,
+                _ => Path::new("."),
+            };
+            Some(folder.canonicalize().ok()?.join(path.file_name()?))
+        }
+    };
+    !is_standard(one) && place(one).is_some_and(|its| Some(its) == place(other))
+}
+
 fn read(path: &Path) -> Result<(String, Baseline), String> {
     if is_standard(path) {
         let name = "standard input".to_string();
@@ -89,6 +104,22 @@ fn make_and_write(asked: &args::Rules) -> Result<u8, String> {
         communications.any(|one| Family::of(one.outstation_ip) == family)
     };
     let wanted = wanted(asked, &name, has(Family::V4), has(Family::V6))?;
+    // What takes the place of a file must not be the baseline itself, nor the other file by another name.
+    let mut taken = vec![asked.baseline.as_path()];
+    for path in wanted.iter().map(|(_, path)| path.as_path()) {
+        if is_standard(path) {
+            continue;
+        }
+        if let Some(other) = taken.iter().find(|other| is_same_file(other, path)) {
+            return Err(format!(
+                "{}: is the same file as {}; another is wanted",
+                path.display(),
+                other.display()
+            ));
+        }
+        taken.push(path);
+        baseline::can_replace(path)?;
+    }
     let mut made = Vec::new();
     for (family, path) in &wanted {
         made.push((*family, path, make(&baseline, &name, *family, &options)?));

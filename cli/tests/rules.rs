@@ -18,6 +18,7 @@ use run::{expect, Scratch};
 use serde_json::{json, Value};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 
 fn read(text: &Value) -> Baseline {
     baseline::read("test", text.to_string().as_bytes()).expect("a baseline")
@@ -876,6 +877,9 @@ fn what_is_wrong_is_said_in_a_line() {
     let broken = scratch.file("broken.json", b"{\"version\": 1, \"communications\": [{}]}");
     let missing = scratch.0.join("missing").display().to_string();
     let folder = scratch.0.display().to_string();
+    let nowhere = scratch.0.join("missing/v6").display().to_string();
+    let v4 = scratch.0.join("v4").display().to_string();
+    let also_v4 = scratch.0.join("../rules-wrong/v4").display().to_string();
     for (arguments, said) in [
         (&["--baseline", &missing][..], "No such file"),
         (&["--baseline", &folder], "directory"),
@@ -891,6 +895,19 @@ fn what_is_wrong_is_said_in_a_line() {
             "both x",
         ),
         (&["--baseline", &good, "--ipv4", &folder], "directory"),
+        // Nothing is written where not all can be, nor over what was read or written.
+        (
+            &["--baseline", &good, "--ipv4", &v4, "--ipv6", &nowhere],
+            "No such file",
+        ),
+        (
+            &["--baseline", &good, "--ipv4", &good],
+            "good.json: is the same file as",
+        ),
+        (
+            &["--baseline", &good, "--ipv4", &v4, "--ipv6", &also_v4],
+            "v4: is the same file as",
+        ),
     ] {
         let arguments = [&["rules"], arguments].concat();
         let (stdout, stderr) = expect(2, &arguments, &[]);
@@ -900,7 +917,9 @@ fn what_is_wrong_is_said_in_a_line() {
             stderr.starts_with("dnp3fw: ") && stderr.contains(said),
             "{stderr}"
         );
+        assert!(!Path::new(&v4).exists(), "{arguments:?}");
     }
+    baseline::read("good", std::fs::File::open(&good).expect("a file")).expect("a baseline");
     for (arguments, said) in [
         (&["--chain", "DNP3"][..], "DNP3 is taken"),
         (&["--chain", "OUTPUT"], "OUTPUT is taken"),
