@@ -122,6 +122,8 @@ pub struct Checker<W> {
     datagrams: Datagrams,
     now: u64,
     counts: Counts,
+    /// Packets that are not accepted, of TCP connections of which no beginning was seen.
+    midway: u64,
     /// Packets that are earlier than one before them.
     early: u64,
     no_time: u64,
@@ -147,6 +149,7 @@ impl<W: Write> Checker<W> {
             datagrams: Datagrams::new(),
             now: 0,
             counts: Counts::default(),
+            midway: 0,
             early: 0,
             no_time: 0,
             output,
@@ -377,6 +380,9 @@ impl<W: Write> Checker<W> {
         self.counts.packets += 1;
         let now = self.now;
         let mut seen = self.table.seen(datagram, now);
+        let is_midway = datagram.protocol == protocol::TCP
+            && matches!(seen.state, State::New)
+            && !has_flag(datagram.octets, SYN);
         let mut reason = entry(&mut self.table, &mut seen)
             .filter(|entry| entry.doubtful)
             .map(|_| String::from("an earlier packet of its connection is uncertain"));
@@ -485,6 +491,7 @@ impl<W: Write> Checker<W> {
             (None, Verdict::Drop) => self.counts.dropped += 1,
             (None, Verdict::Reject) => self.counts.rejected += 1,
         }
+        self.midway += u64::from(is_midway && reason.is_none() && verdict != Verdict::Accept);
         let is_fine = reason.is_none() && verdict == Verdict::Accept;
         let is_quiet = self.options.quiet || self.options.summary;
         if is_quiet || is_fine && !self.options.all {
@@ -1041,6 +1048,13 @@ impl<W: Write> Checker<W> {
             lines.push(format!(
                 "{} packets are not judged, since no router forwards them: multicast, broadcast, link-local, loopback",
                 counts.not_forwarded
+            ));
+        }
+        if self.midway != 0 {
+            lines.push(format!(
+                "{} packets that are not accepted are of TCP connections that no SYN of the captures begins; on a gateway \
+                 such a connection ends when the rules are loaded, and comes back by its SYN",
+                self.midway
             ));
         }
         if counts.packets == 0 {

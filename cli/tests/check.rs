@@ -614,14 +614,21 @@ fn connections_go_on_from_one_capture_to_the_next() {
     let wire = session();
     let first = scratch.file("b.pcap", &wire.part(0..3));
     let second = scratch.file("a.pcap", &wire.part(3..5));
-    let (stdout, _) = expect(0, &["check", "--rules", &rules, &second, &first], &[]);
+    let (stdout, stderr) = expect(0, &["check", "--rules", &rules, &second, &first], &[]);
+    assert_eq!(stderr, "");
     assert!(
         stdout.ends_with("5 packets: 5 accepted, 0 dropped, 0 rejected, 0 uncertain\n"),
         "{stdout}"
     );
     // By itself the second is the rest of a connection that nobody follows.
-    let (stdout, _) = expect(1, &["check", "--rules", &rules, &second], &[]);
+    let (stdout, stderr) = expect(1, &["check", "--rules", &rules, &second], &[]);
     assert!(stdout.contains("2 rejected"), "{stdout}");
+    assert!(
+        stderr.starts_with(
+            "dnp3fw: 2 packets that are not accepted are of TCP connections that no SYN"
+        ),
+        "{stderr}"
+    );
 }
 
 /// Of a packet that was not captured whole conntrack knows the length all the same.
