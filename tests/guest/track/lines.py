@@ -210,7 +210,6 @@ class Relay:
                 is_master = self.host == "master"
                 far = prepared(self.host, self.family if is_master else "ipv4")
                 stack, gateway = (near, far) if is_master else (far, near)
-                # opendnp3 may close a new connection for the end of the one before, if that comes later.
                 if is_master and not all(ended(thread) for thread in self.threads[1:]):
                     raise OSError("the connection before does not end")
                 self.sockets += [near, far]
@@ -242,7 +241,9 @@ class Relay:
         for octets in received(gateway):
             with contextlib.suppress(OSError):
                 stack.sendall(octets)
-        end(stack)
+        # The stack closes the other way, and only then does the other side hear of the end: opendnp3 would close
+        # the next connection for the end of this one, if that came later.
+        end(stack, socket.SHUT_WR)
         # All sizes together are more connections than a process may have open.
         saying.join()
         gateway.close()
@@ -294,9 +295,9 @@ def received(connection):
             yield octets
 
 
-def end(one):
+def end(one, ways=socket.SHUT_RDWR):
     with contextlib.suppress(OSError):
-        one.shutdown(socket.SHUT_RDWR)
+        one.shutdown(ways)
 
 
 @contextlib.contextmanager
