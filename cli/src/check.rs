@@ -15,7 +15,8 @@ use crate::cut::{Cutter, Mark, Piece};
 use crate::datagram::{is_forwarded, Arrived, Datagrams};
 use crate::progress::Progress;
 use crate::ruleset::{
-    state, Answer, Family, Net, Policy, Port, Rule, Ruleset, Step, Target, Test, Verdict, ANY_ICMP,
+    state, Answer, Chain, Family, Net, Policy, Port, Rule, Ruleset, Step, Target, Test, Verdict,
+    ANY_ICMP,
 };
 use crate::track::{Packet, Tracker, MAX_CONNECTIONS};
 use dnp3_core::frame::Class;
@@ -210,6 +211,12 @@ impl<W: Write> Checker<W> {
             lines.push(format!(
                 "{name}: {wanted} has no policy: what comes to its end goes on where it was called, and counts as \
                  accepted"
+            ));
+        }
+        let is_unsaid = |chain: &Chain| chain.policy.is_some() && chain.line == 0;
+        if rules.chains.get(chain).is_some_and(is_unsaid) {
+            lines.push(format!(
+                "{name}: says no policy of {wanted}, which is taken for ACCEPT; where it is loaded that stays as it is"
             ));
         }
         self.tracks |= rules

@@ -147,6 +147,7 @@ fn what_is_wrong_is_said_in_a_line() {
         ("-A FORWARD -j DROP\n", 1, "in no table; *filter begins one"),
         ("*filter\n*nat\n", 2, "COMMIT"),
         ("*fliter\n", 1, "'fliter' is no table"),
+        ("*filter\n-A FORWARD -j DROP\r\nCOMMIT\r\n", 2, "CR LF"),
         ("*filter\nCOMMIT\n*filter\nCOMMIT\n", 3, "twice"),
         ("*filter\n:FORWARD\nCOMMIT\n", 2, "is no chain"),
         (
@@ -560,6 +561,14 @@ fn what_is_not_judged_is_said() {
     let empty = scratch.file("empty.pcap", &wire::head());
     let (_, stderr) = expect(1, &["check", "--quiet", "--rules", &rules, &empty], &[]);
     assert!(stderr.contains("no packet was judged"), "{stderr}");
+    // A file that leaves the policy as it is.
+    let kept = POLICY.replace(":FORWARD DROP [0:0]\n", "");
+    let kept = scratch.file("kept.v4", kept.as_bytes());
+    let (_, stderr) = expect(1, &["check", "--quiet", "--rules", &kept, &empty], &[]);
+    assert!(
+        stderr.contains("says no policy of FORWARD, which is taken for ACCEPT"),
+        "{stderr}"
+    );
     // A chain of one's own.
     let (_, stderr) = expect(
         1,

@@ -150,9 +150,18 @@ impl Ruleset {
         let family = family.unwrap_or_else(|| family_of(text));
         let mut file = File::new(family);
         let mut line = 0;
-        for text in text.lines() {
+        for text in text.split_inclusive('\n') {
             line += 1;
             file.line = line;
+            // A command, a table or a target of another name, to iptables-restore.
+            if text.ends_with("\r\n") {
+                return Err(Error {
+                    line,
+                    what: "ends in CR LF, which iptables-restore does not take; LF is wanted"
+                        .into(),
+                });
+            }
+            let text = text.strip_suffix('\n').unwrap_or(text);
             file.take(text).map_err(|what| Error { line, what })?;
         }
         file.finish().map_err(|(at, what)| Error {
