@@ -131,7 +131,7 @@ pub struct Comparison {
 impl Default for Comparison {
     fn default() -> Comparison {
         Comparison {
-            scratch: [(); 2].map(|()| Box::new(Scratch::new())),
+            scratch: Default::default(),
             next_id: 1,
             compared: Compared::default(),
         }
@@ -616,6 +616,12 @@ impl Comparison {
             }
             if core.is_followed(now, &limits) != naive.is_followed(now, &bounds) {
                 return Err("one follows it, the other does not".into());
+            }
+            let (wanted, left) = (core.wanted(direction, 0), core.unacknowledged(direction));
+            if core.is_followed(now, &limits) && wanted < left {
+                return Err(format!(
+                    "{left} octets may be sent again, {wanted} are kept"
+                ));
             }
         }
         Ok(())
