@@ -123,9 +123,11 @@ What is understood:
   tcp, udp, icmp, multiport, conntrack (--ctstate, --ctdir), state, dnp3, comment and limit
   (which may match), and the targets ACCEPT, DROP, REJECT, LOG, NFLOG, RETURN and chains.
   Everything else is named: it could not be judged.
+  The tables raw, mangle, nat and security are not judged either. Where one has rules, or the policy
+  DROP, in chains that the packets pass before or behind, the status is 1 whatever filter does.
 
 Exit status:
-  0  all packets are accepted
+  0  all packets are accepted, and pass no rules but those that were judged
   1  some are not, or it is not certain, or there are none
   2  the arguments or the rules are wrong, or a file cannot be opened
   3  a capture is damaged: what could be read was, and what could not is said";

@@ -131,6 +131,8 @@ pub struct Checker<W> {
     output: W,
     error: Option<io::Error>,
     has_unknown: bool,
+    /// Whether packets pass rules of a table that is not judged.
+    passes_skipped: bool,
 }
 
 fn index(family: Family) -> usize {
@@ -156,6 +158,7 @@ impl<W: Write> Checker<W> {
             output,
             error: None,
             has_unknown: false,
+            passes_skipped: false,
         }
     }
 
@@ -186,11 +189,20 @@ impl<W: Write> Checker<W> {
             ));
         }
         let mut lines = Vec::new();
-        for skipped in rules.skipped.iter().filter(|skipped| skipped.rules != 0) {
-            lines.push(format!(
-                "{name}:{}: the table {} is not judged, and its {} rules are taken to change nothing",
-                skipped.line, skipped.table, skipped.rules
-            ));
+        for skipped in &rules.skipped {
+            let is_passed = skipped.is_passed(wanted);
+            self.passes_skipped |= is_passed;
+            if is_passed || skipped.rules != 0 {
+                let whether = match is_passed {
+                    true => "; the packets pass it, so that nothing is proved for them (status 1)",
+                    false => ", in no chain that the packets pass",
+                };
+                lines.push(format!(
+                    "{name}:{}: the table {} is not judged, and its {} rules and policies are taken to change \
+                     nothing{whether}",
+                    skipped.line, skipped.table, skipped.rules
+                ));
+            }
         }
         for rule in &rules.rules {
             let unknown: Vec<_> = rule.unknown().collect();
@@ -1011,6 +1023,7 @@ impl<W: Write> Checker<W> {
         let counts = &self.counts;
         counts.dropped + counts.rejected + counts.uncertain + counts.without_rules != 0
             || self.table.evicted != 0
+            || self.passes_skipped
             // Nothing is proved by nothing.
             || counts.packets == 0
     }

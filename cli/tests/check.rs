@@ -547,7 +547,7 @@ fn what_is_not_judged_is_said() {
     let file = scratch.file("one.pcap", &wire.file());
     let (stdout, stderr) = expect(1, &["check", "--summary", "--rules", &rules, &file], &[]);
     for words in [
-        ":1: the table nat is not judged, and its 1 rules are taken to change nothing",
+        ":1: the table nat is not judged, and its 1 rules and policies are taken to change nothing",
         "1 packets are of IPv6, for which there are no rules",
         "1 packets are not judged, since no router forwards them",
         "1 packets are earlier than those before them",
@@ -584,6 +584,57 @@ fn what_is_not_judged_is_said() {
         &[],
     );
     assert!(stderr.contains("DNP3 has no policy"), "{stderr}");
+}
+
+/// What another table does to the packets is not judged, so that nothing is proved there.
+#[test]
+fn rules_of_other_tables_leave_it_open() {
+    let scratch = Scratch::new("check-tables");
+    let file = scratch.file("one.pcap", &session().part(0..5));
+    for (lines, chain, status) in [
+        ("*mangle\n[1:2] -A PREROUTING -j DROP", "FORWARD", 1),
+        (
+            "*mangle\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING DROP [0:0]",
+            "FORWARD",
+            1,
+        ),
+        ("*mangle\n-P FORWARD DROP", "FORWARD", 1),
+        ("*raw\n-I PREROUTING -j CT --notrack", "FORWARD", 1),
+        ("*nat\n-A POSTROUTING -j MASQUERADE", "FORWARD", 1),
+        ("*nat\n-A POSTROUTING -j MASQUERADE", "INPUT", 0),
+        ("*security\n-A FORWARD -j SECMARK", "FORWARD", 1),
+        ("*raw\n-A OUTPUT -j CT --notrack", "FORWARD", 0),
+        ("*raw\n-A OUTPUT -j CT --notrack", "OUTPUT", 1),
+        ("*raw\n-A OUTPUT -j CT --notrack", "C", 1),
+        // What no packet comes to, and what is in no chain at all.
+        (
+            "*mangle\n:X - [0:0]\n:PREROUTING ACCEPT [0:0]\n-A X -j DROP",
+            "FORWARD",
+            0,
+        ),
+        (
+            "*raw\n:PREROUTING ACCEPT [0:0]\n-N X\n-P PREROUTING ACCEPT",
+            "FORWARD",
+            0,
+        ),
+    ] {
+        let rules = format!(
+            "{lines}\nCOMMIT\n*filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\n:OUTPUT ACCEPT\n:C -\nCOMMIT\n"
+        );
+        let rules = scratch.file("rules.v4", rules.as_bytes());
+        let arguments = [
+            "check",
+            "--summary",
+            "--chain",
+            chain,
+            "--rules",
+            &rules,
+            &file,
+        ];
+        let (stdout, stderr) = expect(status, &arguments, &[]);
+        assert!(stdout.contains("5 packets: 5 accepted"), "{stdout}");
+        assert_eq!(stderr.contains("nothing is proved"), status == 1, "{lines}: {stderr}");
+    }
 }
 
 #[test]

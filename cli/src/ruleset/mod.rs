@@ -15,6 +15,7 @@ mod words;
 
 pub use parse::Error;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -269,6 +270,8 @@ pub struct Skipped {
     pub line: usize,
     /// Rules in it.
     pub rules: usize,
+    /// Chains that have rules, or a policy that drops.
+    pub chains: BTreeSet<Box<str>>,
 }
 
 /// The table `filter` of a file.

@@ -8,7 +8,7 @@ use super::{
     MAX_OCTETS, MAX_RULES,
 };
 use dnp3_core::text::{Builder, Opt};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 /// Why a file holds no rules that iptables-restore would take.
@@ -280,9 +280,8 @@ impl File {
                 Ok(())
             }
             Table::Other => {
-                let is_rule = text.starts_with(['-', '[']);
-                if let Some(skipped) = self.set.skipped.last_mut().filter(|_| is_rule) {
-                    skipped.rules += 1;
+                if let Some(skipped) = self.set.skipped.last_mut() {
+                    skipped.line_of(text);
                 }
                 Ok(())
             }
@@ -313,6 +312,7 @@ impl File {
                     table: name.into(),
                     line: self.line,
                     rules: 0,
+                    chains: BTreeSet::new(),
                 });
                 Table::Other
             }
@@ -541,6 +541,42 @@ impl File {
         }
         self.set.depth()?;
         Ok(self.set)
+    }
+}
+
+impl Skipped {
+    /// A line of the table, of which is only asked whether it does something, and in which chain.
+    fn line_of(&mut self, text: &str) {
+        let mut words = text.split_ascii_whitespace().peekable();
+        words.next_if(|word| word.starts_with('['));
+        let chain = match (words.next().unwrap_or_default(), words.next()) {
+            ("-N" | "--new-chain", _) => return,
+            ("-P" | "--policy", chain) => match words.next() {
+                Some("ACCEPT") => return,
+                _ => chain,
+            },
+            (word, policy) => match word.strip_prefix(':') {
+                Some(_) if policy != Some("DROP") => return,
+                Some(chain) => Some(chain),
+                None => {
+                    self.rules += 1;
+                    policy
+                }
+            },
+        };
+        self.chains.insert(chain.unwrap_or_default().into());
+    }
+
+    /// Whether packets that come to a chain of the table filter pass a rule here, or a policy that drops.
+    /// To one that is not built in all may come.
+    pub fn is_passed(&self, filter: &str) -> bool {
+        let on_the_way: &[&str] = match filter {
+            "INPUT" => &["PREROUTING", "INPUT"],
+            "FORWARD" => &["PREROUTING", "FORWARD", "POSTROUTING"],
+            "OUTPUT" => &["OUTPUT", "POSTROUTING"],
+            _ => &["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"],
+        };
+        on_the_way.iter().any(|name| self.chains.contains(*name))
     }
 }
 
