@@ -133,6 +133,8 @@ pub struct Checker<W> {
     has_unknown: bool,
     /// Whether packets pass rules of a table that is not judged.
     passes_skipped: bool,
+    /// Whether there were fragments that do not fit together.
+    has_wrong_fragments: bool,
 }
 
 fn index(family: Family) -> usize {
@@ -159,6 +161,7 @@ impl<W: Write> Checker<W> {
             error: None,
             has_unknown: false,
             passes_skipped: false,
+            has_wrong_fragments: false,
         }
     }
 
@@ -345,6 +348,7 @@ impl<W: Write> Checker<W> {
                 left.wrong
             ));
         }
+        self.has_wrong_fragments |= left.fragments != 0;
         if left.fragments != 0 {
             lines.push(format!(
                 "{name}: {} IP fragments do not fit together; a gateway drops them",
@@ -408,7 +412,15 @@ impl<W: Write> Checker<W> {
         if arrived.cut {
             reason.get_or_insert("the capture does not have all of it".into());
         }
-        if matches!(datagram.protocol, 0 | 43 | 44 | 60) {
+        if let Some(doubt) = arrived.doubt {
+            reason.get_or_insert(doubt.into());
+        }
+        // Authentication is an extension of IPv6, and the last header only where it is not as it should be.
+        let is_extension = match family {
+            Family::V4 => matches!(datagram.protocol, 0 | 43 | 44 | 60),
+            Family::V6 => matches!(datagram.protocol, 0 | 43 | 44 | 51 | 60),
+        };
+        if is_extension {
             reason.get_or_insert("its extension headers are not looked into".into());
         }
         let headers = Headers {
@@ -673,7 +685,19 @@ impl Question<'_> {
             Test::Destination(net) => net.contains(datagram.destination).into(),
             Test::In(name) => self.interface("-i", name, datagram.source),
             Test::Out(name) => self.interface("-o", name, datagram.destination),
-            Test::Protocol(number) => (datagram.protocol == *number).into(),
+            Test::Protocol(number) => {
+                let is_behind = datagram.protocol == *number;
+                let is_not_behind = protocol::AH == *number;
+                // Only a file that iptables-legacy has saved tells by which of them it is judged.
+                if self.arrived.authenticated && !self.is_legacy && is_behind != is_not_behind {
+                    return Is::Maybe(
+                        "an authentication header, behind which iptables-legacy looks for the protocol, and \
+                         iptables-nft does not"
+                            .into(),
+                    );
+                }
+                is_behind.into()
+            }
             // They are put together before.
             Test::Fragment => Is::No,
             Test::Ports(port, first, last) => {
@@ -1024,6 +1048,8 @@ impl<W: Write> Checker<W> {
         counts.dropped + counts.rejected + counts.uncertain + counts.without_rules != 0
             || self.table.evicted != 0
             || self.passes_skipped
+            || self.has_wrong_fragments
+            || self.datagrams.has_fragments()
             // Nothing is proved by nothing.
             || counts.packets == 0
     }
@@ -1047,10 +1073,11 @@ impl<W: Write> Checker<W> {
     /// The first that writing had.
     pub fn finish(mut self) -> io::Result<Vec<String>> {
         let mut lines = Vec::new();
-        let waiting = self.datagrams.clear();
-        if waiting != 0 {
+        self.datagrams.clear();
+        let given_up = self.datagrams.given_up;
+        if given_up != 0 {
             lines.push(format!(
-                "{waiting} IP packets in fragments are not whole; a gateway forwards nothing of them"
+                "{given_up} IP packets in fragments are not whole; a gateway forwards nothing of them"
             ));
         }
         let counts = self.counts;

@@ -30,6 +30,7 @@ pub(crate) mod protocol {
     pub(crate) const UDP: u8 = 17;
     pub(crate) const DCCP: u8 = 33;
     pub(crate) const GRE: u8 = 47;
+    pub(crate) const AH: u8 = 51;
     pub(crate) const ICMPV6: u8 = 58;
     pub(crate) const SCTP: u8 = 132;
     pub(crate) const UDPLITE: u8 = 136;

@@ -6,9 +6,10 @@
 use crate::conntrack::{Datagram, SECOND};
 use crate::packet::{is_known, Start, MAX_DATAGRAMS};
 use etherparse::defrag::IpDefragPool;
-use etherparse::{IpNumber, LaxNetSlice, NetSlice};
-use std::cell::Cell;
-use std::collections::BTreeSet;
+use etherparse::{
+    IpNumber, Ipv6ExtensionSlice, Ipv6ExtensionsSlice, LaxNetSlice, NetSlice, SlicedPacket,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// How long fragments wait for each other.
@@ -25,6 +26,10 @@ pub(crate) struct Arrived<'a> {
     pub(crate) length: u64,
     /// Whether the capture has less of it than was on the wire.
     pub(crate) cut: bool,
+    /// Whether an authentication header of IPv6 stands before the transport header.
+    pub(crate) authenticated: bool,
+    /// Why it is not certain that a gateway makes the same of its fragments.
+    pub(crate) doubt: Option<&'static str>,
 }
 
 /// What was seen and is no IP packet that a gateway could forward.
@@ -46,11 +51,132 @@ pub(crate) struct Left {
 /// When a fragment came, and its number.
 type Came = (u64, u64);
 
+/// The addresses and the identification of a datagram in fragments; of IPv4 its protocol too.
+type Key = (IpAddr, IpAddr, u32, u8);
+
+/// The fragments of a datagram, as far as the kernel compares them.
+#[derive(Debug, Default)]
+struct Pieces {
+    came: Came,
+    /// By its beginning where each ends, and whether more follow. None overlaps another.
+    places: BTreeMap<u16, (u16, bool)>,
+    authenticated: bool,
+    doubt: Option<&'static str>,
+}
+
+/// What the header of a fragment says.
+struct Piece {
+    key: Key,
+    begin: u16,
+    end: u16,
+    more: bool,
+    authenticated: bool,
+    doubt: Option<&'static str>,
+}
+
+const OVERLAP: &str = "its fragments overlap, for which a gateway may drop it";
+const CONTRADICT: &str = "fragments of it contradict others, for which a gateway may drop it";
+const EMPTY: &str = "a fragment of it is empty, for which a gateway may drop it";
+const EXTENSIONS: &str = "extension headers in its fragments are not looked into";
+const SHORT: &str =
+    "its first fragment has not the whole transport header, for which a gateway may drop it";
+
+impl Pieces {
+    /// Whether the fragment is one more: the kernel takes no notice of one that it has.
+    fn take(&mut self, piece: &Piece) -> bool {
+        self.authenticated |= piece.authenticated;
+        self.doubt = self.doubt.or(piece.doubt);
+        let before = self.places.range(..piece.end).next_back();
+        let before = before.map(|(begin, (end, more))| (*begin, *end, *more));
+        match before {
+            Some(before) if before == (piece.begin, piece.end, piece.more) => return false,
+            Some((_, end, _)) if end > piece.begin => {
+                self.doubt = self.doubt.or(Some(OVERLAP));
+            }
+            _ => _ = self.places.insert(piece.begin, (piece.end, piece.more)),
+        }
+        true
+    }
+}
+
+impl Piece {
+    fn of(packet: &SlicedPacket<'_>, source: IpAddr, destination: IpAddr) -> Option<Piece> {
+        let (id, protocol, place, more, payload, first, authenticated) = match &packet.net {
+            Some(NetSlice::Ipv4(ip)) => {
+                let header = ip.header();
+                (
+                    u32::from(header.identification()),
+                    header.protocol().0,
+                    header.fragments_offset(),
+                    header.more_fragments(),
+                    ip.payload(),
+                    header.protocol(),
+                    false,
+                )
+            }
+            Some(NetSlice::Ipv6(ip)) => {
+                let header =
+                    ip.extensions()
+                        .clone()
+                        .into_iter()
+                        .find_map(|extension| match extension {
+                            Ipv6ExtensionSlice::Fragment(header) => Some(header.to_header()),
+                            _ => None,
+                        })?;
+                (
+                    header.identification,
+                    0,
+                    header.fragment_offset,
+                    header.more_fragments,
+                    ip.payload(),
+                    header.next_header,
+                    is_authenticated(ip.extensions()),
+                )
+            }
+            _ => return None,
+        };
+        let begin = place.byte_offset();
+        let length = payload.payload.len();
+        let end = begin.saturating_add(u16::try_from(length).unwrap_or(u16::MAX));
+        // What the kernel wants in the first fragment of IPv6.
+        let header = match first {
+            IpNumber::TCP => 20,
+            IpNumber::UDP | IpNumber::IPV6_ICMP => 8,
+            _ => 1,
+        };
+        let doubt = if first != payload.ip_number {
+            Some(EXTENSIONS)
+        } else if length == 0 {
+            Some(EMPTY)
+        } else if source.is_ipv6() && begin == 0 && length < header {
+            Some(SHORT)
+        } else {
+            None
+        };
+        Some(Piece {
+            key: (source, destination, id, protocol),
+            begin,
+            end,
+            more,
+            authenticated,
+            doubt,
+        })
+    }
+}
+
+fn is_authenticated(extensions: &Ipv6ExtensionsSlice<'_>) -> bool {
+    let is_it = |extension| matches!(extension, Ipv6ExtensionSlice::Authentication(_));
+    extensions.clone().into_iter().any(is_it)
+}
+
 /// The packets of captures.
 pub(crate) struct Datagrams {
     v4: IpDefragPool<Came>,
     v6: IpDefragPool<Came>,
     pieces: u64,
+    waiting: BTreeMap<Key, Pieces>,
+    /// Datagrams that never became whole.
+    pub(crate) given_up: u64,
     pub(crate) left: Left,
 }
 
@@ -60,20 +186,34 @@ impl Datagrams {
             v4: IpDefragPool::new(),
             v6: IpDefragPool::new(),
             pieces: 0,
+            waiting: BTreeMap::new(),
+            given_up: 0,
             left: Left::default(),
         }
     }
 
-    /// Forgets the fragments that wait; of how many datagrams they are.
-    pub(crate) fn clear(&mut self) -> u64 {
-        let waiting = Cell::new(0);
+    /// Forgets the fragments that wait.
+    pub(crate) fn clear(&mut self) {
+        self.give_up(|_, _| false);
         for pool in [&mut self.v4, &mut self.v6] {
-            pool.retain(|_| {
-                waiting.set(waiting.get() + 1);
-                false
-            });
+            pool.retain(|_| false);
         }
-        waiting.get()
+    }
+
+    /// Forgets datagrams, and counts those of which something is there.
+    fn give_up(&mut self, stays: impl Fn(&Key, &Pieces) -> bool) {
+        let given_up = &mut self.given_up;
+        self.waiting.retain(|key, waiting| {
+            let stays = stays(key, waiting);
+            *given_up += u64::from(!stays && !waiting.places.is_empty());
+            stays
+        });
+    }
+
+    /// Whether there are fragments that did not become whole, or have not yet.
+    pub(crate) fn has_fragments(&self) -> bool {
+        let mut waiting = self.waiting.values();
+        self.given_up != 0 || waiting.any(|waiting| !waiting.places.is_empty())
     }
 
     /// Takes a packet of a capture, and hands on what it is or completes.
@@ -178,6 +318,8 @@ impl Datagrams {
             },
             length: length as u64,
             cut: is_cut,
+            authenticated: matches!(&packet.net, Some(LaxNetSlice::Ipv6(ip)) if is_authenticated(ip.extensions())),
+            doubt: None,
         });
     }
 
@@ -195,18 +337,30 @@ impl Datagrams {
             self.left.fragments += 1;
             return;
         };
-        let (number, pool, lasts) = match &packet.net {
-            Some(NetSlice::Ipv4(ip)) => (ip.payload().ip_number, &mut self.v4, FRAGMENTS_V4),
-            Some(NetSlice::Ipv6(ip)) => (ip.payload().ip_number, &mut self.v6, FRAGMENTS_V6),
+        let (number, lasts) = match &packet.net {
+            Some(NetSlice::Ipv4(ip)) => (ip.payload().ip_number, FRAGMENTS_V4),
+            Some(NetSlice::Ipv6(ip)) => (ip.payload().ip_number, FRAGMENTS_V6),
             _ => return,
+        };
+        let Some(piece) = Piece::of(&packet, source, destination) else {
+            return;
         };
         self.pieces += 1;
         let pieces = self.pieces;
-        pool.retain(|(came, _)| now.saturating_sub(*came) < lasts);
-        if pieces % MAX_DATAGRAMS == 0 {
-            pool.retain(|(_, number)| pieces - number < MAX_DATAGRAMS);
+        let is_full = pieces % MAX_DATAGRAMS == 0;
+        let stays = |(came, number): Came| {
+            now.saturating_sub(came) < lasts && !(is_full && pieces - number >= MAX_DATAGRAMS)
+        };
+        let is_v6 = source.is_ipv6();
+        self.give_up(|key, waiting| key.0.is_ipv6() != is_v6 || stays(waiting.came));
+        let pool = if is_v6 { &mut self.v6 } else { &mut self.v4 };
+        pool.retain(|came| stays(*came));
+        let waiting = self.waiting.entry(piece.key).or_default();
+        if !waiting.take(&piece) {
+            return;
         }
-        match pool.process_sliced_packet(&packet, (now, pieces), ()) {
+        waiting.came = (now, pieces);
+        match pool.process_sliced_packet(&packet, waiting.came, ()) {
             Ok(Some(whole)) => {
                 self.left.joined += 1;
                 tell(&Arrived {
@@ -218,10 +372,20 @@ impl Datagrams {
                     },
                     length: (header + whole.payload.len()) as u64,
                     cut: false,
+                    authenticated: waiting.authenticated,
+                    doubt: waiting.doubt,
                 });
+                // The kernel may have thrown away less than this, and make another of the rest.
+                match waiting.doubt {
+                    Some(_) => waiting.places.clear(),
+                    None => _ = self.waiting.remove(&piece.key),
+                }
             }
             Ok(None) => {}
-            Err(_) => self.left.fragments += 1,
+            Err(_) => {
+                waiting.doubt = waiting.doubt.or(Some(CONTRADICT));
+                self.left.fragments += 1;
+            }
         }
     }
 }

@@ -633,7 +633,11 @@ fn rules_of_other_tables_leave_it_open() {
         ];
         let (stdout, stderr) = expect(status, &arguments, &[]);
         assert!(stdout.contains("5 packets: 5 accepted"), "{stdout}");
-        assert_eq!(stderr.contains("nothing is proved"), status == 1, "{lines}: {stderr}");
+        assert_eq!(
+            stderr.contains("nothing is proved"),
+            status == 1,
+            "{lines}: {stderr}"
+        );
     }
 }
 
@@ -751,6 +755,200 @@ fn fragments_are_put_together() {
         let (stdout, stderr) = expect(0, &["check", "--rules", &rules, &file], &[]);
         assert!(stdout.contains("1           88     3"), "{stdout}");
         assert_eq!(stderr.contains("came in fragments"), is_said, "{stderr}");
+    }
+}
+
+/// A fragment of IPv4 or IPv6, by the version of the header before it: its place in octets, whether more
+/// follow, and what it holds.
+fn fragment(header: &[u8], place: u16, more: bool, piece: &[u8]) -> Vec<u8> {
+    let mut packet = header.to_vec();
+    let field = place | u16::from(more);
+    if header[0] >> 4 == 4 {
+        let field = place / 8 | u16::from(more) << 13;
+        packet.extend(piece);
+        let length = packet.len() as u16;
+        packet[2..4].copy_from_slice(&length.to_be_bytes());
+        packet[6..8].copy_from_slice(&field.to_be_bytes());
+    } else {
+        let [high, low] = field.to_be_bytes();
+        packet.extend([header[6], 0, high, low, 0, 0, 0, 7]);
+        packet.extend(piece);
+        packet[6] = 44;
+        let length = packet.len() as u16 - 40;
+        packet[4..6].copy_from_slice(&length.to_be_bytes());
+    }
+    packet
+}
+
+/// What the kernel may drop before any rule is not accepted for certain.
+#[test]
+fn fragments_that_a_gateway_may_drop_are_uncertain() {
+    let scratch = Scratch::new("check-overlap");
+    let text = "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m conntrack --ctstate INVALID -j DROP\nCOMMIT\n";
+    let rules4 = scratch.file("rules4", text.as_bytes());
+    let rules6 = scratch.file("rules6", text.as_bytes());
+    let mut wire = Wire::default();
+    wire.udp(START, "192.0.2.10:20000", OUTSTATION, &[5; 40]);
+    wire.udp(
+        START,
+        "[2001:db8::1]:20000",
+        "[2001:db8::2]:20000",
+        &[5; 40],
+    );
+    let overlap = Some("its fragments overlap");
+    // The place, the end and whether more follow; and why the whole is uncertain, of IPv4 and IPv6.
+    type Parts = [(usize, usize, bool)];
+    let cases: &[(&Parts, Option<&str>, Option<&str>)] = &[
+        (&[(0, 24, true), (24, 48, false)], None, None),
+        (&[(24, 48, false), (0, 24, true)], None, None),
+        // Sent twice.
+        (&[(0, 24, true), (0, 24, true), (24, 48, false)], None, None),
+        (&[(24, 48, false), (0, 32, true)], overlap, overlap),
+        (&[(0, 32, true), (24, 48, false)], overlap, overlap),
+        (
+            &[(0, 24, true), (8, 16, true), (24, 48, false)],
+            overlap,
+            overlap,
+        ),
+        (
+            &[(8, 16, true), (0, 24, true), (24, 48, false)],
+            overlap,
+            overlap,
+        ),
+        (
+            &[(24, 48, false), (40, 64, true), (0, 24, true)],
+            Some("overlap"),
+            Some("overlap"),
+        ),
+        (
+            &[(0, 8, true), (48, 48, false), (8, 48, true)],
+            Some("is empty"),
+            Some("is empty"),
+        ),
+    ];
+    let mut octets = [0; 64];
+    for (parts, why4, why6) in cases {
+        for (number, why) in [(0, why4), (1, why6)] {
+            let packet = &wire.packets[number].1;
+            let (header, payload) = packet.split_at(if number == 0 { 20 } else { 40 });
+            octets[..48].copy_from_slice(payload);
+            let mut file = wire::head();
+            for (from, to, more) in *parts {
+                let packet = fragment(header, *from as u16, *more, &octets[*from..*to]);
+                file.extend(wire::record(START, &packet));
+            }
+            let file = scratch.file("one.pcap", &file);
+            let arguments = ["check", "--rules", &rules4, "--rules6", &rules6, &file];
+            let status = i32::from(why.is_some());
+            let (stdout, stderr) = expect(status, &arguments, &[]);
+            let said = format!("{parts:?} of {number}: {stdout}{stderr}");
+            let counted = match why {
+                Some(_) => "1 packets: 0 accepted, 0 dropped, 0 rejected, 1 uncertain",
+                None => "1 packets: 1 accepted",
+            };
+            assert!(stdout.contains(counted), "{said}");
+            assert!(why.is_none_or(|why| stdout.contains(why)), "{said}");
+        }
+    }
+    // The header of TCP goes on in the second.
+    let mut wire = Wire::default();
+    wire.tcp(START, ("192.0.2.10:40000", OUTSTATION), (1, 0), "S", &[]);
+    wire.tcp(
+        START,
+        ("[2001:db8::1]:40000", "[2001:db8::2]:20000"),
+        (1, 0),
+        "S",
+        &[],
+    );
+    for (number, why) in [(0, ""), (1, "has not the whole transport header")] {
+        let packet = &wire.packets[number].1;
+        let (header, payload) = packet.split_at(if number == 0 { 20 } else { 40 });
+        let mut file = wire::head();
+        file.extend(wire::record(
+            START,
+            &fragment(header, 0, true, &payload[..16]),
+        ));
+        file.extend(wire::record(
+            START,
+            &fragment(header, 16, false, &payload[16..]),
+        ));
+        let one = scratch.file("one.pcap", &file);
+        let arguments = ["check", "--rules", &rules4, "--rules6", &rules6, &one];
+        let (stdout, _) = expect(i32::from(!why.is_empty()), &arguments, &[]);
+        assert!(stdout.contains(why), "{stdout}");
+        // Only the first of them.
+        let half = 24 + 16 + header.len() + 16 + 8 * number;
+        let one = scratch.file("half.pcap", &file[..half]);
+        wire.udp(START, "192.0.2.10:20000", OUTSTATION, b"x");
+        let other = scratch.file(
+            "other.pcap",
+            &wire.part(wire.packets.len() - 1..wire.packets.len()),
+        );
+        let arguments = [
+            "check", "--rules", &rules4, "--rules6", &rules6, &one, &other,
+        ];
+        let (_, stderr) = expect(1, &arguments, &[]);
+        assert!(
+            stderr.contains("1 IP packets in fragments are not whole"),
+            "{stderr}"
+        );
+    }
+}
+
+/// An authentication header of IPv6, behind which only one of the two variants looks.
+#[test]
+fn an_authentication_header_is_uncertain() {
+    let scratch = Scratch::new("check-ah");
+    let mut wire = Wire::default();
+    wire.udp(START, "[2001:db8::1]:20000", "[2001:db8::2]:20000", b"x");
+    let plain = &wire.packets[0].1;
+    let with_header = |length: u8| {
+        let (header, payload) = plain.split_at(40);
+        let mut packet = header.to_vec();
+        packet.extend([header[6], length, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 1, 2, 3, 4]);
+        packet.extend(payload);
+        packet[6] = 51;
+        let length = packet.len() as u16 - 40;
+        packet[4..6].copy_from_slice(&length.to_be_bytes());
+        let mut file = wire::head();
+        file.extend(wire::record(START, &packet));
+        file
+    };
+    let right = scratch.file("right.pcap", &with_header(2));
+    let wrong = scratch.file("wrong.pcap", &with_header(200));
+    let nft = "# Generated by ip6tables-save v1.8.9 (nf_tables) on Sun Nov 22 06:00:00 2026\n";
+    let legacy = "# Generated by ip6tables-save v1.8.9 on Sun Nov 22 06:00:00 2026\n";
+    let variant = "an authentication header, behind which iptables-legacy looks";
+    for (saved, rule, file, status, words) in [
+        ("", "-p udp -j ACCEPT", &right, 1, variant),
+        (nft, "-p udp -j ACCEPT", &right, 1, variant),
+        (legacy, "-p udp -j ACCEPT", &right, 0, "1 accepted"),
+        ("", "! -p udp -j ACCEPT", &right, 1, variant),
+        (legacy, "! -p udp -j ACCEPT", &right, 1, "1 dropped"),
+        ("", "-p ah -j ACCEPT", &right, 1, variant),
+        (legacy, "-p ah -j ACCEPT", &right, 1, "1 dropped"),
+        // Neither is it for either of them.
+        ("", "-p tcp -j ACCEPT", &right, 1, "1 dropped"),
+        ("", "-j ACCEPT", &right, 0, "1 accepted"),
+        (
+            "",
+            "-j ACCEPT",
+            &wrong,
+            1,
+            "extension headers are not looked into",
+        ),
+        (
+            legacy,
+            "-j ACCEPT",
+            &wrong,
+            1,
+            "extension headers are not looked into",
+        ),
+    ] {
+        let text = format!("{saved}*filter\n:FORWARD DROP [0:0]\n-A FORWARD {rule}\nCOMMIT\n");
+        let rules = scratch.file("rules", text.as_bytes());
+        let (stdout, stderr) = expect(status, &["check", "--rules6", &rules, file], &[]);
+        assert!(stdout.contains(words), "{saved}{rule}: {stdout}{stderr}");
     }
 }
 
