@@ -187,6 +187,11 @@ Why there is no output for nft:
   iptables-nft calls the match dnp3 through the kernel's nft_compat, and nft can neither write nor
   take back such a rule. So the files are for iptables-restore, of either variant.
 
+Several stations in one connection:
+  A segment with frames of several passes where one rule allows all of them. Where their functions
+  differ there may be no such rule, and it is refused. One that ends inside the head of the next
+  station's frame may be refused too, even where one rule would have allowed both frames.
+
 Exit status:
   0  the rules are written
   2  the arguments or the baseline are wrong, or a file cannot be opened or written";
@@ -322,7 +327,7 @@ pub(crate) struct Learn {
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
     /// Where to write the baseline; it appears there all at once, when it is complete. - is standard
-    /// output
+    /// output. Where nothing was learned, a FILE that is there stays as it was
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub(crate) output: PathBuf,
     /// A TCP or UDP port that carries DNP3; can be given several times

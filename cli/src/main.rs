@@ -220,7 +220,12 @@ fn run_learn(learn: &Learn) -> u8 {
     let (learned, lines) = learner.finish();
     say(lines);
     let is_nothing = learned.communications.is_empty();
-    let status = if is_file {
+    let is_kept = is_file && is_nothing && learn.output.metadata().is_ok_and(|it| it.is_file());
+    let status = if is_kept {
+        let path = learn.output.display();
+        eprintln!("dnp3fw: {path}: stays as it was, since nothing was learned");
+        exit::OK
+    } else if is_file {
         baseline::replace(&learn.output, |output| baseline::write(&learned, output))
             .map_or_else(|line| refuse(&line), |()| exit::OK)
     } else {

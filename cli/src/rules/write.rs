@@ -188,10 +188,10 @@ fn head(
     line("- objects and points: a WRITE is a WRITE, of whatever it was learned");
     line("- how often and how much: intervals and volumes are in the baseline alone");
     line("- who really sent it: DNP3 addresses are no authentication, nor are IP addresses");
-    line("A segment with frames of two links passes where one rule allows both. All that goes to or from the ports of the");
-    line(
-        "baseline is taken for DNP3, whoever sends it, and refused where it is not in the baseline",
-    );
+    line("A segment with frames of two links passes where one rule allows both, unless it ends inside the head of a");
+    line("frame: where several stations with different functions share a connection it may be refused then.");
+    line("All that goes to or from the ports of the baseline is taken for DNP3, whoever sends it, and refused where it is");
+    line("not in the baseline");
     if !options.track {
         line("Without --track each packet is judged by itself: a frame that is cut across segments is refused, and");
         line("a host that forges TCP segments is not bound");
