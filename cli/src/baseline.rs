@@ -337,7 +337,9 @@ impl<'de> Visitor<'de> for Number {
 }
 
 fn ip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> {
-    word(deserializer, "an IP address, as 192.0.2.1 or 2001:db8::1")
+    let address: IpAddr = word(deserializer, "an IP address, as 192.0.2.1 or 2001:db8::1")?;
+    // ::ffff:192.0.2.1 is how programs write an address of IPv4; no packet has it.
+    Ok(address.to_canonical())
 }
 
 fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
@@ -507,6 +509,15 @@ struct Document {
 ///
 /// One line: what is wrong, where, and what is allowed.
 pub fn read(name: &str, source: impl Read) -> Result<Baseline, String> {
+    read_noting(name, source).map(|(baseline, _)| baseline)
+}
+
+/// The same, with lines on what was read as something else than it says.
+///
+/// # Errors
+///
+/// The same.
+pub fn read_noting(name: &str, source: impl Read) -> Result<(Baseline, Vec<String>), String> {
     let mut octets = Vec::new();
     source
         .take(MAX_OCTETS + 1)
@@ -518,7 +529,8 @@ pub fn read(name: &str, source: impl Read) -> Result<Baseline, String> {
             "{name}: is longer than {most} MiB, which no baseline is"
         ));
     }
-    parse(&octets).map_err(|error| format!("{name}: {}", on_a_line(&error)))
+    let baseline = parse(&octets).map_err(|error| format!("{name}: {}", on_a_line(&error)))?;
+    Ok((baseline, mapped(&octets).into_iter().collect()))
 }
 
 fn parse(octets: &[u8]) -> Result<Baseline, String> {
@@ -528,7 +540,7 @@ fn parse(octets: &[u8]) -> Result<Baseline, String> {
     let mut json = serde_json::Deserializer::from_slice(octets);
     let Members(document): Members<Document> =
         serde_path_to_error::deserialize(&mut json).map_err(|error| said(&error))?;
-    json.end().map_err(|error| error.to_string())?;
+    json.end().map_err(|error| no_json(&error.to_string()))?;
     match (&document.communications, document.authorized_communications) {
         (None, Some(authorized)) if document.version.is_none() => Ok(Baseline {
             version: VERSION,
@@ -574,10 +586,47 @@ fn parse(octets: &[u8]) -> Result<Baseline, String> {
 fn said(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
     let path = error.path().to_string();
     let text = error.inner().to_string();
-    match path.as_str() {
-        "." => text,
+    let text = match path.as_str() {
+        "." | "?" => text,
         _ => format!("{path}: {text}"),
+    };
+    match error.inner().is_data() {
+        true => text,
+        false => no_json(&text),
     }
+}
+
+fn no_json(what: &str) -> String {
+    format!("is no JSON: {what}; a baseline is wanted, as dnp3fw learn writes it")
+}
+
+/// IPv4 addresses that are written as those of IPv6: how many, and the first.
+fn mapped(octets: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Ends {
+        master_ip: IpAddr,
+        outstation_ip: IpAddr,
+    }
+    #[derive(Deserialize)]
+    struct Addresses {
+        communications: Option<Vec<Ends>>,
+        authorized_communications: Option<Vec<Ends>>,
+    }
+    let both: Addresses = serde_json::from_slice(octets).ok()?;
+    let lists = [both.communications, both.authorized_communications];
+    let all: BTreeSet<IpAddr> = lists
+        .into_iter()
+        .flatten()
+        .flatten()
+        .flat_map(|ends| [ends.master_ip, ends.outstation_ip])
+        .filter(|address| address.to_canonical() != *address)
+        .collect();
+    let first = all.first()?;
+    Some(format!(
+        "IPv4 addresses written as IPv6 ({}, the first is {first}) are read as IPv4, as {}: on the wire they are that",
+        all.len(),
+        first.to_canonical()
+    ))
 }
 
 /// Text of a file may hold line ends, and must not be longer than a person reads.

@@ -392,7 +392,12 @@ impl Datagrams {
 
 /// Whether a router forwards packets with these addresses.
 pub(crate) fn is_forwarded(source: IpAddr, destination: IpAddr) -> bool {
-    let is_unicast = |address: IpAddr| match address {
+    is_unicast(source) && is_unicast(destination)
+}
+
+/// Whether it forwards packets with this address.
+pub(crate) fn is_unicast(address: IpAddr) -> bool {
+    match address {
         IpAddr::V4(address) => {
             let [first, ..] = address.octets();
             !matches!(first, 0 | 127 | 224..)
@@ -404,6 +409,5 @@ pub(crate) fn is_forwarded(source: IpAddr, destination: IpAddr) -> bool {
                 || address.is_unspecified()
                 || is_local)
         }
-    };
-    is_unicast(source) && is_unicast(destination)
+    }
 }

@@ -41,13 +41,21 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 fn read(path: &Path) -> Result<(String, Baseline), String> {
     if is_standard(path) {
         let name = "standard input".to_string();
-        let baseline = baseline::read(&name, io::stdin().lock())?;
+        let (baseline, notes) = baseline::read_noting(&name, io::stdin().lock())?;
+        say(&name, &notes);
         return Ok((name, baseline));
     }
     let name = path.display().to_string();
     let file = File::open(path).map_err(|error| format!("{name}: {error}"))?;
-    let baseline = baseline::read(&name, file)?;
+    let (baseline, notes) = baseline::read_noting(&name, file)?;
+    say(&name, &notes);
     Ok((name, baseline))
+}
+
+fn say(name: &str, notes: &[String]) {
+    for note in notes {
+        eprintln!("dnp3fw: {name}: note: {note}");
+    }
 }
 
 fn options(asked: &args::Rules) -> rules::Options {
@@ -155,9 +163,7 @@ fn make_and_write(asked: &args::Rules) -> Result<u8, String> {
                 "dnp3fw: {name}: the baseline has no {family}, and no {family} passes from or to its ports"
             ),
         }
-        for note in &rules.notes {
-            eprintln!("dnp3fw: {name}: note: {note}");
-        }
+        say(&name, &rules.notes);
     }
     Ok(exit::OK)
 }

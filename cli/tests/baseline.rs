@@ -155,7 +155,9 @@ fn wrong() -> Vec<(String, bool, &'static str)> {
     vec![
         ("".into(), true, "is empty; a baseline is wanted, as dnp3fw learn writes it"),
         (" \n".into(), true, "is empty; a baseline is wanted"),
-        ("{".into(), true, "EOF while parsing an object at line 1 column 1"),
+        ("{".into(), true, "is no JSON: EOF while parsing an object at line 1 column 1; a baseline is wanted, as dnp3fw learn writes it"),
+        ("\u{d4}\u{c3}".into(), true, "is no JSON: expected value at line 1 column 1; a baseline is wanted, as dnp3fw learn writes it"),
+        ("{} {}".into(), true, "is no JSON: "),
         ("[]".into(), true, "invalid type: sequence, expected an object, {...} at line 1 column 0"),
         ("{}".into(), true, "has neither communications nor authorized_communications"),
         ("{\"version\": 1}".into(), true, "has neither communications"),
@@ -425,6 +427,20 @@ fn a_damaged_capture_gives_what_could_be_read() {
         requests.iter().map(|one| one.function).collect::<Vec<_>>(),
         [1]
     );
+    // A baseline is not lost to a capture of which nothing could be learned.
+    let whole_file = whole.get(..24).expect("a header of pcap");
+    for (status, capture) in [(3, &b"nonsense"[..]), (3, b""), (1, whole_file)] {
+        let (_, stderr) = expect(status, &["learn", "-", "-o", &output], capture);
+        let said = format!("dnp3fw: {output}: stays as it was, since nothing was learned\n");
+        assert!(stderr.ends_with(&said), "{stderr}");
+        assert_eq!(fs::read_to_string(&output).expect("it is there"), text);
+    }
+    // Where there is none, an empty one is written.
+    let other = scratch.0.join("other.json").display().to_string();
+    let (_, stderr) = expect(1, &["learn", "-", "-o", &other], whole_file);
+    assert!(!stderr.contains("stays as it was"), "{stderr}");
+    let empty = read(&fs::read_to_string(&other).expect("it is there")).expect("it is right");
+    assert!(empty.communications.is_empty());
     // Damage comes before what was not learned, and arguments before both.
     expect(3, &["learn", "-"], b"nonsense");
     expect(2, &["learn"], &[]);

@@ -943,12 +943,81 @@ fn what_is_wrong_is_said_in_a_line() {
     assert_eq!(std::fs::read(&kept).expect("a file"), b"kept");
 }
 
+/// Of addresses for which rules on a gateway are of no use there is a note, and rules all the same.
+#[test]
+fn addresses_that_no_router_forwards() {
+    let note = "no router forwards packets of 1 address, the first is ";
+    for (master, outstation, which) in [
+        ("192.0.2.2", "192.0.2.4", None),
+        ("192.0.2.2", "127.0.0.1", Some("127.0.0.1")),
+        ("192.0.2.2", "224.0.0.7", Some("224.0.0.7")),
+        ("192.0.2.2", "255.255.255.255", Some("255.255.255.255")),
+        ("0.0.0.0", "192.0.2.4", Some("0.0.0.0")),
+        ("169.254.3.4", "192.0.2.4", Some("169.254.3.4")),
+        ("2001:db8::2", "2001:db8::4", None),
+        ("2001:db8::2", "fe80::4", Some("fe80::4")),
+        ("2001:db8::2", "ff02::4", Some("ff02::4")),
+        ("::1", "2001:db8::4", Some("::1")),
+        ("::", "2001:db8::4", Some("::")),
+    ] {
+        let simple = json!({"authorized_communications": [
+            {"master_ip": master, "outstation_ip": outstation, "expected_function_codes": [1, 129]}
+        ]})
+        .to_string();
+        let arguments = ["rules", "--baseline", "-"];
+        let (text, stderr) = expect(0, &arguments, simple.as_bytes());
+        assert_eq!(stderr.contains("no router"), which.is_some(), "{stderr}");
+        if let Some(which) = which {
+            let said = format!("{note}{which}: ");
+            assert!(stderr.contains(&said) && text.contains(&said), "{stderr}");
+        }
+        // A host may well talk to itself.
+        let arguments = ["rules", "--baseline", "-", "--chain", "INPUT"];
+        let (_, stderr) = expect(0, &arguments, simple.as_bytes());
+        assert!(!stderr.contains("no router"), "{stderr}");
+    }
+    // IPv4 in the clothes of IPv6, of one end or both.
+    for master in ["::ffff:192.0.2.2", "192.0.2.2", "0:0:0:0:0:FFFF:c000:202"] {
+        let simple = |master, outstation| {
+            json!({"authorized_communications": [
+                {"master_ip": master, "outstation_ip": outstation, "expected_function_codes": [1, 129]}
+            ]})
+            .to_string()
+        };
+        let arguments = ["rules", "--baseline", "-"];
+        let given = simple(master, "::ffff:192.0.2.4");
+        let (text, stderr) = expect(0, &arguments, given.as_bytes());
+        let (wanted, other) = expect(0, &arguments, simple("192.0.2.2", "192.0.2.4").as_bytes());
+        assert_eq!(text, wanted);
+        assert!(!other.contains("note: IPv4 addresses"), "{other}");
+        let first = match master {
+            "192.0.2.2" => "(1, the first is ::ffff:192.0.2.4) are read as IPv4, as 192.0.2.4",
+            _ => "(2, the first is ::ffff:192.0.2.2) are read as IPv4, as 192.0.2.2",
+        };
+        assert!(
+            stderr.starts_with("dnp3fw: standard input: note: IPv4 addresses written as IPv6 ")
+                && stderr.contains(first),
+            "{stderr}"
+        );
+    }
+    // Two that are one then.
+    let mut twice = of(&[
+        communication("192.0.2.2", "192.0.2.4", ("tcp", 20000, "master"), &[]),
+        communication("192.0.2.2", "192.0.2.4", ("tcp", 20000, "master"), &[]),
+    ]);
+    twice["communications"][1]["master_ip"] = json!("::ffff:192.0.2.2");
+    let arguments = ["rules", "--baseline", "-"];
+    let (_, stderr) = expect(2, &arguments, twice.to_string().as_bytes());
+    assert!(stderr.contains("is between the same hosts as"), "{stderr}");
+}
+
 #[test]
 fn the_help_says_why_not_nft() {
     let (help, _) = expect(0, &["rules", "--help"], &[]);
     for said in [
         "nft_compat",
         "no expression for DNP3",
+        "inside the head of the next",
         "Examples:",
         "Exit status:",
     ] {

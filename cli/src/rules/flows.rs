@@ -6,8 +6,9 @@
 //! every address of the other. Links with the same functions become one rule where all of their
 //! addresses make a product, and several where they do not. Nothing is added so that a rule is saved.
 
-use super::Options;
+use super::{Entry, Options};
 use crate::baseline::{Baseline, Communication, Function, Side, Transport, SELF_ADDRESS};
+use crate::datagram::is_unicast;
 use crate::ruleset::Family;
 use dnp3_core::rule::{class, Range, FC_WORDS, MAX_RANGES};
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,6 +106,13 @@ pub(super) struct Flows {
     pub(super) refused: BTreeSet<u16>,
 }
 
+/// Whether routers are to forward packets of an address. Linux forwards those link-local of IPv4, which
+/// others do not.
+fn is_routable(address: IpAddr) -> bool {
+    let is_link_local = matches!(address, IpAddr::V4(address) if address.is_link_local());
+    is_unicast(address) && !is_link_local
+}
+
 impl Flows {
     pub(super) fn of(baseline: &Baseline, family: Family, options: &Options) -> Flows {
         let mut flows = Flows::default();
@@ -112,10 +120,13 @@ impl Flows {
             flows.refused = baseline.communications.iter().map(|one| one.port).collect();
         }
         let mut silent = Vec::new();
+        let mut unroutable = BTreeSet::new();
         let mut any = 0;
         let mut unknown_opener = 0;
         let ours = |one: &&Communication| Family::of(one.outstation_ip) == family;
         for one in baseline.communications.iter().filter(ours) {
+            let ends = [one.master_ip, one.outstation_ip];
+            unroutable.extend(ends.into_iter().filter(|end| !is_routable(*end)));
             let is_judged_alone = one.protocol == Transport::Udp || !options.track;
             if one.protocol == Transport::Tcp && one.opened_by.is_none() {
                 unknown_opener += 1;
@@ -183,6 +194,14 @@ impl Flows {
                 "{} in the baseline {} no link addresses: any address passes there, those of broadcast too",
                 counted(any, "link", "links"),
                 if any == 1 { "has" } else { "have" },
+            ));
+        }
+        if let Some(first) = unroutable.first().filter(|_| options.entry != Entry::Host) {
+            flows.notes.push(format!(
+                "no router forwards packets of {}, the first is {first}: loopback, link-local, multicast, broadcast or \
+                 unspecified; a gateway has no use for rules with {}",
+                counted(unroutable.len(), "address", "addresses"),
+                if unroutable.len() == 1 { "it" } else { "them" },
             ));
         }
         if unknown_opener > 0 {
