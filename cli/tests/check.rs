@@ -764,7 +764,7 @@ fn fragment(header: &[u8], place: u16, more: bool, piece: &[u8]) -> Vec<u8> {
     let mut packet = header.to_vec();
     let field = place | u16::from(more);
     if header[0] >> 4 == 4 {
-        let field = place / 8 | u16::from(more) << 13;
+        let field = (place / 8) | (u16::from(more) << 13);
         packet.extend(piece);
         let length = packet.len() as u16;
         packet[2..4].copy_from_slice(&length.to_be_bytes());
