@@ -1416,6 +1416,7 @@ const ACCOUNTS: &[(&str, Account)] = &[
     ("make test", Account::By("scripts/test", "cargo test --workspace")),
     ("make kmod KDIR=/lib/modules/$(uname -r)/build", Account::Here),
     ("make ext", Account::Here),
+    ("make cli", Account::By("debian/rules", "$(MAKE) cli ")),
     ("make install", Account::Here),
     ("modprobe xt_dnp3", Account::Here),
     ("iptables -m dnp3 --help", Account::Here),
