@@ -26,7 +26,7 @@ help:
 	@echo 'make install-dkms      the sources for DKMS, in place of a module for one kernel; uninstall-dkms'
 	@echo 'make deb               Debian packages in target/deb: xt-dnp3-dkms, iptables-dnp3 and dnp3fw'
 	@echo 'make test-packages     install, upgrade and remove these in a clean Debian, modules built by DKMS'
-	@echo 'make test-long         churn, hostile rules and worst packets at full length, about half an hour'
+	@echo 'make test-long         what tests have a sample of at full length, two hours; figures: tests/RELIABILITY.md'
 	@echo 'make fuzz              the fuzz targets, for TIME=600 seconds; the figures go to tests/RELIABILITY.md'
 	@echo 'make vm                a shell in the VM, module loaded, extension installed'
 	@echo 'make lint              cargo fmt, cargo clippy, shellcheck'
