@@ -328,14 +328,7 @@ impl<W: Write> Checker<W> {
     fn left(&mut self, name: &str) -> Vec<String> {
         let mut lines = Vec::new();
         let left = std::mem::take(&mut self.datagrams.left);
-        if left.of_link_types != 0 {
-            let types: Vec<String> = left.link_types.iter().map(u32::to_string).collect();
-            lines.push(format!(
-                "{name}: {} packets have a link type that is not known: {}",
-                left.of_link_types,
-                types.join(", ")
-            ));
-        }
+        lines.extend(left.unknown.line().map(|line| format!("{name}: {line}")));
         if left.not_ip != 0 {
             lines.push(format!(
                 "{name}: {} packets are neither IPv4 nor IPv6, and are not judged",

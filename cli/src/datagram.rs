@@ -4,12 +4,12 @@
 //! and fragments put together as conntrack does it, before any rule.
 
 use crate::conntrack::{Datagram, SECOND};
-use crate::packet::{is_known, Start, MAX_DATAGRAMS};
+use crate::packet::{is_known, Start, UnknownLinkTypes, MAX_DATAGRAMS};
 use etherparse::defrag::IpDefragPool;
 use etherparse::{
     IpNumber, Ipv6ExtensionSlice, Ipv6ExtensionsSlice, LaxNetSlice, NetSlice, SlicedPacket,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// How long fragments wait for each other.
@@ -35,9 +35,7 @@ pub(crate) struct Arrived<'a> {
 /// What was seen and is no IP packet that a gateway could forward.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Left {
-    /// Link types that are not known, the first of them.
-    pub(crate) link_types: BTreeSet<u32>,
-    pub(crate) of_link_types: u64,
+    pub(crate) unknown: UnknownLinkTypes,
     /// Neither IPv4 nor IPv6: ARP and the like.
     pub(crate) not_ip: u64,
     /// IP headers that no host takes.
@@ -229,10 +227,7 @@ impl Datagrams {
             if is_known(link_type) {
                 self.left.not_ip += 1;
             } else {
-                self.left.of_link_types += 1;
-                if self.left.link_types.len() < 8 {
-                    self.left.link_types.insert(link_type);
-                }
+                self.left.unknown.count(link_type);
             }
             return;
         };

@@ -108,14 +108,7 @@ impl Input {
     /// What was in the capture and is not in the events, a line for each kind.
     fn not_shown(&self, unread: &Unread, evicted: u64, counts: &Counts) -> Vec<String> {
         let mut lines = Vec::new();
-        if unread.of_link_types != 0 {
-            let types: Vec<String> = unread.link_types.iter().map(u32::to_string).collect();
-            lines.push(format!(
-                "{} packets have a link type that is not known: {}",
-                unread.of_link_types,
-                types.join(", ")
-            ));
-        }
+        lines.extend(unread.unknown.line());
         if unread.fragments != 0 {
             lines.push(format!(
                 "{} IP fragments do not fit together, or are not whole",

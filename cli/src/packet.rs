@@ -94,12 +94,43 @@ pub(crate) fn is_known(link_type: u32) -> bool {
     Start::of(link_type, &[0; SLL2]).is_some()
 }
 
+/// Packets of link types that are not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct UnknownLinkTypes {
+    packets: u64,
+    /// The first of the types.
+    types: BTreeSet<u32>,
+}
+
+impl UnknownLinkTypes {
+    /// Types that are named.
+    const NAMED: usize = 8;
+
+    /// Counts a packet.
+    pub(crate) fn count(&mut self, link_type: u32) {
+        self.packets += 1;
+        if self.types.len() < Self::NAMED {
+            self.types.insert(link_type);
+        }
+    }
+
+    /// What to say of them, if there were any.
+    pub(crate) fn line(&self) -> Option<String> {
+        let types: Vec<String> = self.types.iter().map(u32::to_string).collect();
+        (self.packets != 0).then(|| {
+            format!(
+                "{} packets have a link type that is not known: {}",
+                self.packets,
+                types.join(", ")
+            )
+        })
+    }
+}
+
 /// What was seen and cannot be shown by events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unread {
-    /// Packets of link types that are not known, and the first such types.
-    pub(crate) link_types: BTreeSet<u32>,
-    pub(crate) of_link_types: u64,
+    pub(crate) unknown: UnknownLinkTypes,
     /// IP fragments without the others of their datagram, or that contradict them.
     pub(crate) fragments: u64,
     /// Packets of the ports asked for with less than was on the wire.
@@ -146,10 +177,7 @@ impl Packets {
     ) {
         let Some(start) = Start::of(link_type, octets) else {
             if !is_known(link_type) {
-                self.unread.of_link_types += 1;
-                if self.unread.link_types.len() < 8 {
-                    self.unread.link_types.insert(link_type);
-                }
+                self.unread.unknown.count(link_type);
             }
             return;
         };
