@@ -21,6 +21,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 /// Most stack that the judgement of a packet may take, in octets.
 const STACK: &str = "640";
+/// And most that the hook may take which commits it behind all rules, where its connection is followed.
+const COMMIT: &str = "1536";
 
 /// A configuration like that of Debian's 6.12 and 7.x.
 const GUARDED: &[&str] = &[
@@ -285,6 +287,17 @@ const STACKS: &[(&str, &str, Result<(), &str>)] = &[
         Err("octets of stack to judge a packet, and 512 is the most"),
     ),
     (
+        "too_much_behind_the_rules",
+        "int leaf(char *); int dnp3_mt(int i) { return i; }
+         int dnp3_commit(int i) { char a[1600]; a[0] = i; return leaf(a) + 1; }",
+        Err("octets of stack to commit a packet, and 1536 is the most"),
+    ),
+    (
+        "with_nothing_behind_the_rules",
+        "int dnp3_mt(int i) { return i; }",
+        Err("it has no hook that commits"),
+    ),
+    (
         "that_calls_itself",
         "int leaf(char *); int dnp3_mt(int i) { char a[8]; a[0] = i; leaf(a); return i ? dnp3_mt(i - 1) + 1 : 0; }",
         Err("dnp3_mt calls itself"),
@@ -538,7 +551,8 @@ fn stack(name: &str, source: &str, said: Result<(), &str>) -> Result<(), Failed>
             .args(["-O1", "-fno-stack-protector", "-c", "-o"])
             .args([&object, &c]),
     )?;
-    let output = script("stack").arg(&object).arg("512").output()?;
+    let commit = name.ends_with("behind_the_rules").then_some(COMMIT);
+    let output = script("stack").arg(&object).arg("512").args(commit).output()?;
     let (errors, ends_well) = (text(&output.stderr), output.status.success());
     match said {
         Ok(()) if ends_well && errors.is_empty() => Ok(()),
@@ -585,11 +599,13 @@ fn built(kernel: &str, entry: &str) -> Result<(), Failed> {
         return Err(format!("the log does not say once {said:?}").into());
     }
     let module = built.join("kmod/xt_dnp3.ko");
-    let stack = succeed(script("stack").arg(&module).arg(STACK))?;
+    let stack = succeed(script("stack").arg(&module).args([STACK, COMMIT]))?;
     println!("{kernel} {entry}: {stack}");
-    let output = script("stack").arg(&module).arg("100").output()?;
-    if output.status.success() {
-        return Err("so much stack is no more than 100 octets".into());
+    for most in [["100", COMMIT], [STACK, "100"]] {
+        let output = script("stack").arg(&module).args(most).output()?;
+        if output.status.success() {
+            return Err(format!("so much stack is no more than {most:?} octets").into());
+        }
     }
     Ok(())
 }
