@@ -552,7 +552,11 @@ fn stack(name: &str, source: &str, said: Result<(), &str>) -> Result<(), Failed>
             .args([&object, &c]),
     )?;
     let commit = name.ends_with("behind_the_rules").then_some(COMMIT);
-    let output = script("stack").arg(&object).arg("512").args(commit).output()?;
+    let output = script("stack")
+        .arg(&object)
+        .arg("512")
+        .args(commit)
+        .output()?;
     let (errors, ends_well) = (text(&output.stderr), output.status.success());
     match said {
         Ok(()) if ends_well && errors.is_empty() => Ok(()),
