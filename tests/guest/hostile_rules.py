@@ -8,8 +8,8 @@ Without a NAME it calls itself as root and as a user who is root only in a names
 unloaded before and to be unloaded after that.
 
 PLAN/rules has a line `REVISION NAME PROTOCOL INVERTED HEX` for each rule, HEX `-` where it has no octet;
-PLAN/all is the match that takes every packet of TCP or UDP, PLAN/payload what those carry, PLAN/seed and PLAN/mutants
-numbers. NAME comes back in what is printed:
+PLAN/all is the match that takes every packet of TCP or UDP, PLAN/followed the same for connections that are followed,
+PLAN/payload what those carry, PLAN/seed and PLAN/mutants numbers. NAME comes back in what is printed:
     said NAME VARIANT FAMILY ERROR...       what became of each rule: an errno's name, or `taken`
     noise NAME WHAT TAKEN/ALL               of messages that are wrong anywhere: how many had no error
     check NAME-WHAT ok                      or what is wrong
@@ -207,11 +207,12 @@ class Lie:
     """Rules that say TCP, and UDP, for packets of which they do not know which they are.
 
         came: every packet    tcp, udp: what the match with that protocol takes    left: what is not dropped
+        followed: what the match takes that follows connections, with TCP; of these packets none has one
     """
 
-    def __init__(self, family, octets):
+    def __init__(self, family, octets, followed):
         table = "ip" if family == "ipv4" else "ip6"
-        names = ("came", "tcp", "udp", "left")
+        names = ("came", "followed", "tcp", "udp", "left")
         counters = "\n".join(f"add counter {table} lie c-{name}" for name in names)
         chain = f"add chain {table} lie out {{ type filter hook output priority 0; }}"
         # Dropped in the end, so that nobody answers.
@@ -219,7 +220,7 @@ class Lie:
         subprocess.run(["nft", "-f", "-"], input=script, text=True, check=True)
         kernel = self.kernel = Nft(family)
         self.names = [f"c-{name}" for name in names]
-        came, tcp, udp, left = (kernel.count(name.encode()) for name in self.names)
+        came, of_followed, tcp, udp, left = (kernel.count(name.encode()) for name in self.names)
         place = {"table": b"lie", "chain": b"out"}
 
         def simple(count):
@@ -231,6 +232,7 @@ class Lie:
             simple(left),
             kernel.rule(octets, UDP, False, **place, more=[udp]),
             kernel.rule(octets, TCP, False, **place, more=[tcp]),
+            kernel.rule(followed, TCP, False, **place, more=[of_followed]),
             simple(came),
         ])
 
@@ -278,8 +280,8 @@ def liars(family, payload):
         yield packet(family, TCP, b"", b"\x06", 60), 0, 1
 
 
-def lies(family, octets, payload):
-    lie = Lie(family, octets)
+def lies(family, octets, followed, payload):
+    lie = Lie(family, octets, followed)
     domain = socket.AF_INET if family == "ipv4" else socket.AF_INET6
     to = ("127.0.0.1" if family == "ipv4" else "::1", 0)
     with socket.socket(domain, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
@@ -292,7 +294,7 @@ def lies(family, octets, payload):
             except PermissionError:
                 pass
             got = [new - old for new, old in zip(lie.counters(), before)]
-            wanted = [[1, matched, matched, kept] for kept in ((0, 1) if left is None else (left,))]
+            wanted = [[1, 0, matched, matched, kept] for kept in ((0, 1) if left is None else (left,))]
             if got not in wanted:
                 return f"packet {number} ({octets.hex()[:160]}): counted {got}, and not {wanted}"
     return "ok"
@@ -328,10 +330,10 @@ def main():
     # Ours alone, whoever we are.
     os.environ["XTABLES_LOCKFILE"] = f"/tmp/xtables.{name}"
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    (seed,), (mutants,), (everything,), (payload,) = (
-        read(plan, file) for file in ("seed", "mutants", "all", "payload")
+    (seed,), (mutants,), *octets = (
+        read(plan, file) for file in ("seed", "mutants", "all", "followed", "payload")
     )
-    everything, payload = bytes.fromhex(everything), bytes.fromhex(payload)
+    everything, followed, payload = (bytes.fromhex(digits) for (digits,) in octets)
     numbers = random.Random(f"{seed} {name}")
     for family in ("ipv4", "ipv6"):
         legacy, nft = Legacy(family), Nft(family)
@@ -340,9 +342,9 @@ def main():
         table = legacy.table(everything, TCP, False)
         taken = noise_by_setsockopt(legacy, numbers, table, int(mutants))
         print("noise", name, f"legacy-{family}", f"{taken}/{mutants}")
-        taken = noise_by_netlink(nft, numbers, nft.rule(everything, TCP, False), int(mutants))
+        taken = noise_by_netlink(nft, numbers, nft.rule(followed, TCP, False), int(mutants))
         print("noise", name, f"nft-{family}", f"{taken}/{mutants}")
-        print("check", f"{name}-lies-{family}", lies(family, everything, payload), flush=True)
+        print("check", f"{name}-lies-{family}", lies(family, everything, followed, payload), flush=True)
     print("check", f"{name}-other-families", other_families(plan))
     print("check", f"{name}-bridge-tables", bridge_tables(plan), flush=True)
 

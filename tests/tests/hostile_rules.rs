@@ -18,6 +18,7 @@ use dnp3_core::Rule;
 use dnp3_tests::blobs::{self, Blob, SIZE};
 use dnp3_tests::sequences::Dice;
 use dnp3_tests::{generate, vectors, vm};
+use proptest::prop_oneof;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -122,6 +123,12 @@ impl Hostile {
         hostile
     }
 
+    /// Whether it has an option.
+    fn option(&self, bit: u16) -> bool {
+        let set = self.octets.first_chunk().copied().unwrap_or_default();
+        u16::from_ne_bytes(set) & bit != 0
+    }
+
     /// What the kernel is to make of it; `core` is asked what it makes of the octets.
     fn fate(&self, way: [&str; 2]) -> Fate {
         let [variant, _] = way;
@@ -176,7 +183,7 @@ fn hostile_rules(count: usize) -> Vec<Hostile> {
     seed[..8].copy_from_slice(&SEED.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    let strategy = generate::rule();
+    let strategy = prop_oneof![generate::rule(), generate::tcp_rule()];
     let mut rule = || strategy.new_tree(&mut runner).expect("a rule").current();
     let rules: Vec<Rule> = (0..1000).map(|_| rule()).collect();
     let mut hostile: Vec<_> = (0..count)
@@ -228,6 +235,12 @@ fn said() -> &'static Said {
             status: status::STATELESS,
             ..Rule::default()
         };
+        // The same of connections that are followed: here none is.
+        let followed = Rule {
+            set: option::STATUS | option::TRACK,
+            status: status::STATELESS | status::AHEAD,
+            ..Rule::default()
+        };
         let hex = |octets: &[u8]| vm::hex(octets) + "\n";
         let plan = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("hostile-rules-{}", std::process::id()));
@@ -235,6 +248,7 @@ fn said() -> &'static Said {
         for (file, text) in [
             ("rules", lines),
             ("all", hex(&blobs::octets(&all))),
+            ("followed", hex(&blobs::octets(&followed))),
             ("payload", hex(vectors::READ)),
             ("seed", format!("{SEED}\n")),
             ("mutants", format!("{mutants}\n")),
@@ -301,6 +315,15 @@ fn the_kernel_takes_just_what_core_takes() {
         std::env::var("XT_DNP3_KERNEL").unwrap_or_else(|_| "rust".into()),
         said.rules.len()
     );
+    for number in 0..16 {
+        let bit = 1 << number & option::KNOWN;
+        let of_it = |rule: &&Hostile| rule.fate(WAYS[0]) == Fate::Taken && rule.option(bit);
+        let taken = said.rules.iter().filter(of_it).count();
+        assert!(
+            bit == 0 || taken > said.rules.len() / 50,
+            "option {bit:#x} is in {taken} rules that are taken"
+        );
+    }
     wrong.truncate(10);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // Both happen often, or the rules are no good.
