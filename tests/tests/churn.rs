@@ -65,6 +65,15 @@ fn valid() -> Rule {
     }
 }
 
+/// Has a connection followed from its SYN on.
+fn opening() -> Rule {
+    Rule {
+        set: option::STATUS | option::TRACK,
+        status: status::NONE,
+        ..Rule::default()
+    }
+}
+
 /// Whether `core` says that a payload, as a UDP datagram, is valid.
 fn is_valid(payload: &[u8]) -> bool {
     let length = u16::try_from(8 + payload.len()).expect("a UDP datagram");
@@ -84,11 +93,12 @@ fn write_plan(plan: &Path, counts: &Counts) {
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     let rules: String = (0..RULES)
         .map(|number| {
-            let rule = generate::rule()
-                .new_tree(&mut runner)
-                .expect("a rule")
-                .current();
             let protocol = [protocol::TCP, protocol::UDP][number % 2];
+            let strategy = match protocol {
+                protocol::TCP => generate::tcp_rule().boxed(),
+                _ => generate::rule().boxed(),
+            };
+            let rule = strategy.new_tree(&mut runner).expect("a rule").current();
             rule.check(protocol, false)
                 .expect("a rule that the kernel takes");
             format!("{protocol} {}\n", hex(&blobs::octets(&rule)))
@@ -131,6 +141,7 @@ fn write_plan(plan: &Path, counts: &Counts) {
     for (file, text) in [
         ("rules", rules),
         ("valid", hex(&blobs::octets(&valid())) + "\n"),
+        ("opening", hex(&blobs::octets(&opening())) + "\n"),
         ("payloads", payloads),
         ("numbers", numbers),
     ] {
@@ -155,6 +166,7 @@ fn rules_namespaces_and_the_module_come_and_go_while_packets_flow() {
     let mut kept = Vec::new();
     let mut leaks = None;
     let mut sent: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut followed = Vec::new();
     for line in said.lines() {
         let words: Vec<_> = line.split(' ').collect();
         let number = |word: &str| word.parse::<u64>().unwrap_or_else(|_| panic!("{line}"));
@@ -171,6 +183,7 @@ fn rules_namespaces_and_the_module_come_and_go_while_packets_flow() {
             }
             ["kept", ref octets @ ..] => kept = octets.iter().copied().map(number).collect(),
             ["leaks", count] => leaks = Some(number(count)),
+            ["followed", count] => followed.push(number(count)),
             [what @ ("tcp" | "datagrams"), count] => {
                 *sent.entry(what).or_default() += number(count)
             }
@@ -185,12 +198,13 @@ fn rules_namespaces_and_the_module_come_and_go_while_packets_flow() {
         .map(|octets| (octets / 1024).to_string())
         .collect();
     println!(
-        "churn: - kernel {}: {}, with {} datagrams through OUTPUT and INPUT and {} pieces of a TCP stream, each judged by up to 36 rules; \
-         memory that the kernel held before and after each run: {} KiB{}",
+        "churn: - kernel {}: {}, with {} datagrams through OUTPUT and INPUT and {} pieces of TCP streams, {} of them followed, \
+         each judged by up to 36 rules; memory that the kernel held before and after each run: {} KiB{}",
         std::env::var("XT_DNP3_KERNEL").unwrap_or_else(|_| "rust".into()),
         done.join(", "),
         sent["datagrams"],
         sent["tcp"],
+        followed.iter().sum::<u64>(),
         held.join(", "),
         leaks.map_or_else(String::new, |leaks| format!("; kmemleak found {leaks} objects")),
     );
@@ -210,6 +224,10 @@ fn rules_namespaces_and_the_module_come_and_go_while_packets_flow() {
     }
     assert!(
         sent["datagrams"] >= counts.packets && sent["tcp"] > 0,
+        "{said}"
+    );
+    assert!(
+        followed.len() as u64 == RUNS && followed.iter().all(|count| *count > 0),
         "{said}"
     );
     let [.., before, after] = kept[..] else {
