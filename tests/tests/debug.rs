@@ -36,6 +36,17 @@ static bool is_planted(const char *name)
 	return !strcmp(planted, name);
 }
 
+/* By hand, since KASAN would see what the compiler does. */
+static void planted_overrun(void)
+{
+	struct kmem_cache *cache = kmem_cache_create("planted", 100, 0, 0, NULL);
+	char *octets = kmem_cache_alloc(cache, GFP_KERNEL);
+
+	asm volatile("movb $0, 100(%0)" : : "r"(octets) : "memory");
+	kmem_cache_free(cache, octets);
+	kmem_cache_destroy(cache);
+}
+
 static void planted_timer(struct timer_list *timer)
 {
 }
@@ -68,6 +79,8 @@ static void planted_in_rule(void)
 		planted_number++;
 	if (is_planted("leak") && !kmalloc(100, GFP_KERNEL))
 		planted_number++;
+	if (is_planted("slab"))
+		planted_overrun();
 	if (is_planted("object")) {
 		timer = kmalloc(sizeof(*timer), GFP_KERNEL);
 		timer_setup(timer, planted_timer, 0);
@@ -106,6 +119,7 @@ const REPORTS: &[(&str, &str)] = &[
     ("shift", "UBSAN: shift-out-of-bounds"),
     ("rcu", "WARNING: suspicious RCU usage"),
     ("object", "ODEBUG: free active"),
+    ("slab", "BUG planted "),
     ("warning", "WARNING: CPU: "),
 ];
 
