@@ -120,7 +120,8 @@ const REPORTS: &[(&str, &str)] = &[
     ("rcu", "WARNING: suspicious RCU usage"),
     ("object", "ODEBUG: free active"),
     ("slab", "BUG planted "),
-    ("warning", "WARNING: CPU: "),
+    // And is the kernel's end.
+    ("warning", "panic_on_warn set"),
 ];
 
 /// The judge, made to look at the two addresses in two evaluations of the same packet.
