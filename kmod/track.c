@@ -607,7 +607,7 @@ static bool has_room(struct dnp3_net *dn, const struct nf_conn *ct)
 
 	/* SYNs alone cannot take all of it. */
 	if (atomic_read(&dn->connections) <= most &&
-	    atomic_read(&dn->opening) <= DIV_ROUND_UP(most, 2))
+	    atomic_read(&dn->opening) <= most - most / 2)
 		return true;
 	return evict(dn, ct);
 }
