@@ -154,10 +154,11 @@ def other_families(plan):
         errors = kernel.errors(batch)
         if not all(errors):
             return f"family {number} took {errors.count(0)} rules"
-        if number == NFPROTO_BRIDGE:
+        # In arp it does not even take a mark.
+        if number in (NFPROTO_INET, NFPROTO_BRIDGE):
             (error,) = kernel.errors([kernel.rule(MARK, 0, False, name=b"mark", revision=1)])
             if error:
-                return f"not even a mark is taken: {named(error)}"
+                return f"family {number} takes not even a mark: {named(error)}"
     return "ok"
 
 
