@@ -128,7 +128,7 @@ class Merger:
 
     GRO merges what one poll of the device finds, so the poll must wait until all frames of a flow
     are written: it runs in a thread of the kernel's on our own CPU, and we are of real-time
-    priority as we write. (No longer than that: starved for a second, other threads go first.)
+    priority as we write. main.py has seen to it that this is never too long.
     """
 
     def __init__(self, name, device):
