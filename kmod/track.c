@@ -33,6 +33,7 @@
 #include <linux/stddef.h>
 #include <linux/tcp.h>
 #include <linux/timekeeping.h>
+#include <linux/user_namespace.h>
 #include <linux/workqueue.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter_bridge.h>
@@ -86,7 +87,7 @@ MODULE_PARM_DESC(track_octets,
 static unsigned long track_memory __read_mostly = 64UL << 20;
 module_param(track_memory, ulong, 0644);
 MODULE_PARM_DESC(track_memory,
-		 "octets of memory, of all connections, beyond what each keeps at rest, at most (default 64 MiB)");
+		 "octets of memory, of all connections, beyond what each keeps at rest, at most; half of it in user namespaces (default 64 MiB)");
 
 static unsigned int track_frame_age __read_mostly = 15;
 module_param(track_frame_age, uint, 0644);
@@ -122,6 +123,7 @@ MODULE_PARM_DESC(track_symmetric,
  * @last: when a packet was committed last, in seconds; also read without @lock
  * @opening: no SYN-ACK has come; also read without @lock
  * @dead: not in the table any more
+ * @of_user: its network namespace is_of_user(); does not change
  * @memory: the octets kept of each direction; NULL where there are none
  * @size: octets in each
  * @tracked: for whoever has taken the lock
@@ -134,6 +136,7 @@ struct dnp3_conn {
 	u32 last;
 	bool opening;
 	bool dead;
+	bool of_user;
 	u8 *memory[IP_CT_DIR_MAX];
 	u32 size[IP_CT_DIR_MAX];
 	struct xt_dnp3_tracked tracked;
@@ -176,7 +179,9 @@ struct dnp3_net {
 #define MATCHED_CPUS	8
 static u64 matched[1 << MATCHED_BITS][MATCHED_CPUS] ____cacheline_aligned;
 
+/* Of all network namespaces, and of those of users: see octets_take(). */
 static atomic_long_t octets_held = ATOMIC_LONG_INIT(0);
+static atomic_long_t octets_held_by_users = ATOMIC_LONG_INIT(0);
 
 static DEFINE_MUTEX(net_mutex);
 static unsigned int dnp3_net_id __read_mostly;
@@ -225,7 +230,35 @@ u64 xt_dnp3_track_stat(struct net *net, enum xt_dnp3_stats which)
 
 /* Memory for octets. */
 
-static void octets_free(u8 *octets, u32 size)
+static bool is_of_user(const struct net *net)
+{
+	return net->user_ns != &init_user_ns;
+}
+
+static void octets_give_back(u32 size, bool of_user)
+{
+	atomic_long_sub(size, &octets_held);
+	if (of_user)
+		atomic_long_sub(size, &octets_held_by_users);
+}
+
+/*
+ * Whoever may make a user namespace can have connections followed in it. Those have half
+ * of the memory, together, so that the others are not left without.
+ */
+static bool octets_take(u32 size, bool of_user)
+{
+	unsigned long most = READ_ONCE(track_memory);
+	bool is_enough = atomic_long_add_return(size, &octets_held) <= most;
+
+	if (of_user && atomic_long_add_return(size, &octets_held_by_users) > most / 2)
+		is_enough = false;
+	if (!is_enough)
+		octets_give_back(size, of_user);
+	return is_enough;
+}
+
+static void octets_free(u8 *octets, u32 size, bool of_user)
 {
 	if (!octets)
 		return;
@@ -233,35 +266,34 @@ static void octets_free(u8 *octets, u32 size)
 		kmem_cache_free(first_cache, octets);
 	} else {
 		kfree(octets);
-		atomic_long_sub(size, &octets_held);
+		octets_give_back(size, of_user);
 	}
 }
 
-static u8 *octets_alloc(u32 size)
+static u8 *octets_alloc(u32 size, bool of_user)
 {
 	u8 *octets;
 
 	if (size == FIRST_SIZE)
 		return kmem_cache_alloc(first_cache, GFP_ATOMIC | __GFP_NOWARN);
-	if (atomic_long_add_return(size, &octets_held) > READ_ONCE(track_memory))
-		octets = NULL;
-	else
-		octets = kmalloc(size, GFP_ATOMIC | __GFP_NOWARN);
+	if (!octets_take(size, of_user))
+		return NULL;
+	octets = kmalloc(size, GFP_ATOMIC | __GFP_NOWARN);
 	if (!octets)
-		atomic_long_sub(size, &octets_held);
+		octets_give_back(size, of_user);
 	return octets;
 }
 
 /* The caller holds conn->lock. False when there was no memory. */
 static bool resize(struct dnp3_conn *conn, u8 direction, u32 size)
 {
-	u8 *octets = octets_alloc(size);
+	u8 *octets = octets_alloc(size, conn->of_user);
 
 	if (!octets)
 		return false;
 	xt_dnp3_core_move(conn->connection, direction, conn->memory[direction],
 			  conn->size[direction], octets, size);
-	octets_free(conn->memory[direction], conn->size[direction]);
+	octets_free(conn->memory[direction], conn->size[direction], conn->of_user);
 	conn->memory[direction] = octets;
 	conn->size[direction] = size;
 	return true;
@@ -291,7 +323,7 @@ static void conn_free(struct rcu_head *rcu)
 	int direction;
 
 	for (direction = 0; direction < IP_CT_DIR_MAX; direction++)
-		octets_free(conn->memory[direction], conn->size[direction]);
+		octets_free(conn->memory[direction], conn->size[direction], conn->of_user);
 	kmem_cache_free(conn_cache, conn);
 }
 
@@ -339,7 +371,7 @@ static void shrink(struct dnp3_conn *conn, u32 now)
 	spin_lock(&conn->lock);
 	for (direction = 0; direction < IP_CT_DIR_MAX; direction++) {
 		if (xt_dnp3_core_needs_no_octets(conn->connection)) {
-			octets_free(conn->memory[direction], conn->size[direction]);
+			octets_free(conn->memory[direction], conn->size[direction], conn->of_user);
 			conn->memory[direction] = NULL;
 			conn->size[direction] = 0;
 		} else if (conn->size[direction] > FIRST_SIZE && idle(conn, now) > REST &&
@@ -638,6 +670,7 @@ static void conn_begin(struct dnp3_net *dn, struct nf_conn *ct, const struct sk_
 	conn->ct = ct;
 	conn->last = seconds();
 	conn->opening = true;
+	conn->of_user = is_of_user(nf_ct_net(ct));
 
 	spin_lock_bh(&dn->lock);
 	if (find(dn, ct)) {

@@ -54,13 +54,14 @@ fn amounts(is_debug: bool) -> Amounts {
 }
 
 /// What the guest does, in its order; and what only the debug kernel can.
-const CHECKS: [&str; 7] = [
+const CHECKS: [&str; 8] = [
     "held",
     "flushed",
     "bounded",
     "replaced",
     "reloaded",
     "torn-down",
+    "shared",
     "gone",
 ];
 const DEBUG_CHECKS: [&str; 3] = ["failing", "no-leaks", "failing-loads"];

@@ -34,6 +34,7 @@ from stats import stats
 from wire import ACK, MASTER, OUTSTATION, PSH, RULES, SYN, TCP, Connection, Wire, put, restore
 
 FAMILIES = (4, 6)
+CLONE_NEWUSER = 0x10000000
 PARAMETERS = "/sys/module/xt_dnp3/parameters"
 FAULTS = ("/sys/kernel/debug/failslab", "/sys/kernel/debug/fail_page_alloc")
 FAIL_NTH = "/proc/self/fail-nth"
@@ -244,6 +245,33 @@ class Peers:
         self.wire.lossy = False
         self.connections = [connection]
         return failed
+
+    def lose(self, count=0):
+        """Requests in several segments, more than is kept at rest, are lost behind the gateway and come again; how many
+        pass, both times."""
+        segment, segments = self.read * 50, 3
+        passed = 0
+        for connection in self.sample(count):
+            passed += sum(connection.send(MASTER, segment, ACK | PSH) for _ in range(segments))
+            first = (connection.next[MASTER] - segments * len(segment)) & 0xFFFFFFFF
+            for number in range(segments):
+                connection.next[MASTER] = (first + (number + 1) * len(segment)) & 0xFFFFFFFF
+                passed += connection.send(MASTER, segment, ACK | PSH, back=len(segment))
+        return passed // (2 * segments)
+
+    def hoard(self, octets, most):
+        """Opens connections whose octets take so much memory each, until there is none; how many had it."""
+        # Memory is a power of two.
+        requests = self.read * (3 * octets // 4 // len(self.read))
+        for number in range(most):
+            self.turn += 1
+            connection = Connection(self.wire, 1024 + self.turn, self.turn)
+            self.connections.append(connection)
+            before = stats()["no_memory"]
+            assert connection.open() and connection.send(MASTER, requests, ACK | PSH)
+            if stats()["no_memory"] > before:
+                return number
+        return most
 
     def stop(self):
         self.wire.close()
@@ -509,6 +537,57 @@ class Load:
             self.equal("hostile packets", peers.attack(), 0)
         self.equal("connections", stats()["connections"], len(FAMILIES) * each)
 
+    def shared(self):
+        """Users in namespaces of their own take no more than half of the memory."""
+        each = self.plan["few"]
+        self.empty()
+        memory, large = (each * 2 + 16) << 16, 1 << 16
+        put(f"{PARAMETERS}/track_memory", memory)
+        mine, its = os.pipe(), os.pipe()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.close(its[1])
+                self.hoarded(memory // 2 // large, large)
+                os.write(mine[1], b".")
+                # Until the others have had theirs.
+                os.read(its[0], 1)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        os.close(mine[1])
+        os.close(its[0])
+        os.read(mine[0], 1)
+        before = stats()
+        self.equal("handshakes", self.all("open", 1024, each), 2 * each)
+        self.equal("requests that are lost and come again", self.all("lose"), 2 * each)
+        self.equal("times without memory", stats()["no_memory"], before["no_memory"])
+        os.close(its[1])
+        os.close(mine[0])
+        _, status = os.waitpid(child, 0)
+        self.equal("a user's status", status, 0)
+        until("namespaces are left", lambda: objects("net_namespace")["net_namespace"] <= self.namespaces)
+        put(f"{PARAMETERS}/track_memory", 64 << 20)
+
+    def hoarded(self, share, large):
+        """A user takes all the memory that he gets."""
+        if libc.unshare(CLONE_NEWUSER | CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "unshare")
+        put("/proc/self/setgroups", "deny")
+        put("/proc/self/uid_map", "0 0 1")
+        put("/proc/self/gid_map", "0 0 1")
+        restore(RULES, families=FAMILIES[:1])
+        peers = Peers(0, self.plan)
+        self.equal("large ones that had their memory", peers.hoard(large, 2 * share + 1), share)
+        size = large
+        while size > 1 << 11:
+            size //= 2
+            peers.hoard(size, share)
+
     def failing(self):
         """Memory runs out."""
         each = self.plan["few"]
@@ -606,7 +685,7 @@ class Load:
         print("figure", name, f"{number:.1f}" if isinstance(number, float) else number, flush=True)
 
     def run(self):
-        checks = [self.held, self.flushed, self.bounded, self.replaced, self.reloaded, self.torn_down]
+        checks = [self.held, self.flushed, self.bounded, self.replaced, self.reloaded, self.torn_down, self.shared]
         if Faults.are_there():
             checks += [self.failing, self.gone, None, self.failing_loads]
         else:
