@@ -163,8 +163,20 @@ impl Piece {
 }
 
 fn is_authenticated(extensions: &Ipv6ExtensionsSlice<'_>) -> bool {
-    let is_it = |extension| matches!(extension, Ipv6ExtensionSlice::Authentication(_));
-    extensions.clone().into_iter().any(is_it)
+    // Not by the iterator that they have: it takes for granted that there is what a header announces, and what a
+    // capture has cut off, or another fragment has, there is not.
+    let mut next = extensions.first_header();
+    let mut octets = extensions.slice();
+    while let (Some(header), Some(&[behind, length])) = (next, octets.first_chunk()) {
+        let size = match header {
+            IpNumber::AUTHENTICATION_HEADER => return true,
+            IpNumber::IPV6_FRAGMENTATION_HEADER => 8,
+            _ => 8 * (usize::from(length) + 1),
+        };
+        next = Some(IpNumber(behind));
+        octets = octets.get(size..).unwrap_or_default();
+    }
+    false
 }
 
 /// The packets of captures.
@@ -403,6 +415,46 @@ pub(crate) fn is_unicast(address: IpAddr) -> bool {
                 || address.is_loopback()
                 || address.is_unspecified()
                 || is_local)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authentication_header_is_found_in_a_chain_that_is_cut_anywhere() {
+        const DESTINATION: u8 = 60;
+        const FRAGMENT: u8 = 44;
+        const AUTHENTICATION: u8 = 51;
+        let options = |next| [next, 0, 1, 4, 0, 0, 0, 0];
+        // The second of three.
+        let fragment = |next| [next, 0, 0, 9, 0, 0, 0, 7];
+        let authentication = [6, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1];
+        let chains = [
+            (&[options(AUTHENTICATION), options(6)][..], Some(8)),
+            (&[options(DESTINATION), options(AUTHENTICATION)], Some(16)),
+            (&[options(FRAGMENT), fragment(AUTHENTICATION)], None),
+            (&[options(FRAGMENT), fragment(DESTINATION)], None),
+            (&[options(DESTINATION), options(6)], None),
+        ];
+        for (headers, at) in chains {
+            let mut chain = headers.concat();
+            if let Some(at) = at {
+                chain.truncate(at);
+                chain.extend(authentication);
+            }
+            for length in 0..=chain.len() {
+                let (extensions, ..) =
+                    Ipv6ExtensionsSlice::from_slice_lax(IpNumber(DESTINATION), &chain[..length]);
+                let is_whole = length == chain.len();
+                assert_eq!(
+                    is_authenticated(&extensions),
+                    at.is_some() && is_whole,
+                    "{length} of {chain:?}"
+                );
+            }
         }
     }
 }
