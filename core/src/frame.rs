@@ -501,14 +501,47 @@ mod tests {
         for at in 0..READ.len() {
             let mut octets = READ;
             octets[at] ^= 0x10;
-            let mut wrong = false;
-            events(&octets, READ.len(), |event, _| {
-                wrong |= event == Event::Wrong;
-                assert!(wrong || event != Event::Frame, "octet {at}");
-            });
-            assert!(wrong, "octet {at}");
+            // In pieces too, so that a CRC may come in two of them.
+            for size in 1..=READ.len() {
+                let mut wrong = false;
+                events(&octets, size, |event, _| {
+                    wrong |= event == Event::Wrong;
+                    assert!(wrong || event != Event::Frame, "octet {at}");
+                });
+                assert!(wrong, "octet {at}, {size} at a time");
+            }
             #[cfg(feature = "text")]
             assert!(fault(&octets).is_some(), "octet {at}");
+        }
+    }
+
+    #[test]
+    fn frames_that_differ_in_a_block_have_different_digests() {
+        // Two blocks of user data.
+        let header = [0x05, 0x64, 0x19, 0xC4, 0x01, 0x00, 0x00, 0x04];
+        let data = [0x40; 20];
+        for at in 0..data.len() {
+            let mut digests: [u32; 256] = core::array::from_fn(|octet| {
+                let mut data = data;
+                data[at] = octet as u8;
+                let mut walk = Walk::new();
+                let mut last = Event::Taken;
+                for block in [&header[..], &data[..16], &data[16..]] {
+                    for part in [block, &Crc::new().over(block).octets()] {
+                        let mut rest = part;
+                        while !rest.is_empty() {
+                            (last, rest) = walk.step(rest);
+                        }
+                    }
+                }
+                assert_eq!(last, Event::Frame, "octet {at} is {octet:#04X}");
+                walk.digest()
+            });
+            digests.sort_unstable();
+            assert!(
+                digests.windows(2).all(|two| two[0] != two[1]),
+                "octet {at} of the user data"
+            );
         }
     }
 
@@ -527,11 +560,24 @@ mod tests {
     #[cfg(feature = "text")]
     #[test]
     fn there_is_a_reason_where_a_walk_finds_a_frame_wrong_and_nowhere_else() {
-        for at in 0..READ.len() {
+        // The shortest first segment, and the shortest of all.
+        const RESTART: [u8; 15] = [
+            0x05, 0x64, 0x08, 0xC4, 0x01, 0x00, 0x00, 0x04, 0xA4, 0xCF, 0xC0, 0xC0, 0x0D, 0x9C,
+            0x86,
+        ];
+        const CONTINUATION: [u8; 14] = [
+            0x05, 0x64, 0x07, 0xC4, 0x01, 0x00, 0x00, 0x04, 0x46, 0x8B, 0x81, 0x00, 0x9E, 0x4F,
+        ];
+        for (frame, at) in [&READ[..], &RESTART, &CONTINUATION]
+            .into_iter()
+            .flat_map(|frame| (0..frame.len()).map(move |at| (frame, at)))
+        {
             for octet in 0..=255 {
-                let mut octets = READ;
+                let mut octets = [0; READ.len()];
+                let octets = &mut octets[..frame.len()];
+                octets.copy_from_slice(frame);
                 octets[at] = octet;
-                for end in 1..=READ.len() {
+                for end in 1..=frame.len() {
                     let octets = &octets[..end];
                     let mut walk = Walk::new();
                     let mut rest = octets;
