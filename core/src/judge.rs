@@ -369,9 +369,11 @@ impl<'r, S: BorrowMut<Scan>> Question<'r, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crc::Crc;
     use crate::packet::Octets;
-    use crate::rule::{frames, option};
+    use crate::rule::{frames, option, Range, MAX_RANGES};
     use crate::segment::offset;
+    use core::cell::Cell;
 
     const READ: [u8; 27] = [
         0x05, 0x64, 0x14, 0xF3, 0x01, 0x00, 0x00, 0x04, 0x0A, 0x3B, 0xC0, 0xC3, 0x01, 0x3C, 0x02,
@@ -560,6 +562,111 @@ mod tests {
         // A segment size larger than the payload is one datagram.
         sent.headers.udp_segment = 1000;
         assert_eq!(status_of(&sent), Some(status::VALID));
+    }
+
+    /// A packet that does not lie in one piece, and counts the octets that are copied of it.
+    struct Counting<'a> {
+        octets: &'a [u8],
+        copied: Cell<usize>,
+    }
+
+    impl Packet for Counting<'_> {
+        fn len(&self) -> u32 {
+            self.octets.len() as u32
+        }
+        fn linear(&self) -> &[u8] {
+            &[]
+        }
+        fn copy(&self, offset: u32, to: &mut [u8]) -> bool {
+            self.copied.set(self.copied.get() + to.len());
+            Octets(self.octets).copy(offset, to)
+        }
+    }
+
+    #[test]
+    fn what_is_decided_is_not_read_further() {
+        const LINK: [u8; 10] = [0x05, 0x64, 0x05, 0xC9, 0x01, 0x00, 0x00, 0x04, 0xA6, 0x57];
+        const DATAGRAM: usize = 8 + 40 * LINK.len();
+        let valid = {
+            let mut octets = [0u8; DATAGRAM];
+            octets[4..6].copy_from_slice(&(DATAGRAM as u16).to_be_bytes());
+            for place in octets[8..].chunks_mut(LINK.len()) {
+                place.copy_from_slice(&LINK);
+            }
+            octets
+        };
+        let with = |at: usize, octet: u8| {
+            let mut octets = valid;
+            octets[at] = octet;
+            octets
+        };
+        // A long frame.
+        let long = {
+            let mut octets = valid;
+            octets[8..18].copy_from_slice(&LONG);
+            for block in octets[18..].chunks_exact_mut(18) {
+                let crc = Crc::new().over(&block[..16]).octets();
+                block[16..].copy_from_slice(&crc);
+            }
+            octets
+        };
+        const LONG: [u8; 10] = [0x05, 0x64, 0xFF, 0xC4, 0x01, 0x00, 0x00, 0x04, 0x27, 0x27];
+        let (wrong, length) = (with(8, 0), with(5, 0));
+        let address = |address, frames| Rule {
+            set: option::DADDR | option::FRAMES,
+            daddr_count: 1,
+            daddr: [Range {
+                min: address,
+                max: address,
+            }; MAX_RANGES],
+            frames,
+            ..Rule::default()
+        };
+        let status = |status| Rule {
+            set: option::STATUS,
+            status,
+            ..Rule::default()
+        };
+        let of_valid = |rule: Rule| Rule {
+            set: rule.set | option::STATUS,
+            status: status::VALID,
+            ..rule
+        };
+        let (one, all) = (COPIED, DATAGRAM - 8);
+        let (here, other) = (1, 2);
+        use Verdict::{Match, NoMatch};
+        for (octets, rule, verdict, read) in [
+            // `only`: the first frame that is not P says it, by its addresses.
+            (&valid, address(here, frames::ONLY), Match, all),
+            (&valid, address(other, frames::ONLY), NoMatch, one),
+            (&long, address(other, frames::ONLY), NoMatch, one),
+            (&wrong, address(here, frames::ONLY), NoMatch, one),
+            (&length, address(here, frames::ONLY), NoMatch, 0),
+            // `any`: all of a valid packet, lest it is not; of a wrong one as far as a header that may be P.
+            (&valid, address(here, frames::ANY), Match, all),
+            (&wrong, address(here, frames::ANY), Match, one),
+            (&wrong, address(other, frames::ANY), NoMatch, all),
+            (&length, address(here, frames::ANY), Match, one),
+            (&wrong, of_valid(address(here, frames::ANY)), NoMatch, one),
+            (&length, of_valid(address(here, frames::ANY)), NoMatch, 0),
+            // No question about frames.
+            (&valid, status(status::VALID), Match, all),
+            (&wrong, status(status::VALID), NoMatch, one),
+            (&length, status(status::MALFORMED), Match, 0),
+        ] {
+            let packet = Counting {
+                octets,
+                copied: Cell::new(0),
+            };
+            let headers = Headers {
+                end: DATAGRAM as u32,
+                protocol: protocol::UDP,
+                ..Headers::default()
+            };
+            let what = (&octets[..18], &rule);
+            assert_eq!(judge(&rule, &packet, &headers), verdict, "{what:02X?}");
+            assert_eq!(packet.copied.get(), 8 + read, "{what:02X?}");
+        }
     }
 
     /// A packet that says it is longer than what it gives.
