@@ -467,6 +467,7 @@ mod tests {
     use super::*;
     use crate::packet::Octets;
     use crate::rule::{option, protocol, status};
+    use core::cell::Cell;
     use core::mem::size_of;
 
     const READ: [u8; 27] = [
@@ -834,6 +835,238 @@ mod tests {
         let other = answer(REPLY_ISN + 1, ISN.wrapping_add(1));
         assert_eq!(world.commit(Direction::Reply, &other, 2), Commit::Voided);
         assert!(world.connection.needs_no_octets());
+    }
+
+    #[test]
+    fn a_handshake_has_no_other_flags() {
+        for odd in [flag::FIN, flag::RST, flag::URG] {
+            let syn = sent(ISN, 0, flag::SYN, &[]);
+            let mut world = World::followed();
+            world.connection = Connection::begin(1, &Octets(&syn.octets), &syn.headers, 2).unwrap();
+            let flags = flag::SYN | flag::ACK | odd;
+            let answer = sent(REPLY_ISN, ISN.wrapping_add(1), flags, &[]);
+            let commit = world.commit(Direction::Reply, &answer, 2);
+            assert_eq!(commit, Commit::Voided, "{flags:#04X}");
+        }
+    }
+
+    #[test]
+    fn the_answer_comes_from_where_the_last_syn_went() {
+        let syn = sent(ISN, 0, flag::SYN, &[]);
+        let answer = sent(REPLY_ISN, ISN.wrapping_add(1), flag::SYN | flag::ACK, &[]);
+        let mut world = World::followed();
+        let again = |world: &mut World, goes_out| {
+            let passing = Passing {
+                direction: Direction::Original,
+                headers: &syn.headers,
+                now: world.now,
+                came_in: Some(1),
+                goes_out,
+            };
+            world.connection.commit(
+                &Octets(&syn.octets),
+                &passing,
+                &mut world.memory[0],
+                &Limits::default(),
+                &mut world.scratch,
+            )
+        };
+        world.connection = Connection::begin(1, &Octets(&syn.octets), &syn.headers, 2).unwrap();
+        assert_eq!(again(&mut world, 3), Commit::Pass);
+        assert_eq!(world.commit(Direction::Reply, &answer, 2), Commit::Strayed);
+        assert_eq!(world.commit(Direction::Reply, &answer, 3), Commit::Followed);
+        // Then no more.
+        assert_eq!(again(&mut world, 4), Commit::Pass);
+        assert_eq!(world.commit(Direction::Reply, &answer, 4), Commit::Strayed);
+        assert_eq!(world.commit(Direction::Reply, &answer, 3), Commit::Pass);
+    }
+
+    #[test]
+    fn who_begins_anew_sends_it_again_and_nothing_between() {
+        let other = |number| sent(ISN.wrapping_add(number), 0, flag::SYN, &[]);
+        let mut world = World::followed();
+        let syn = |world: &mut World, number, wait| {
+            world.now += wait;
+            world.commit(Direction::Original, &other(number), 0)
+        };
+        // The last of several is the one that has to come again.
+        assert_eq!(syn(&mut world, 8, 0), Commit::Doubted);
+        assert_eq!(syn(&mut world, 9, 1), Commit::Doubted);
+        assert_eq!(syn(&mut world, 8, 1), Commit::Doubted);
+        assert_eq!(syn(&mut world, 9, 1), Commit::Doubted);
+        // What the sender sends with payload says that it has not begun anew.
+        let read = data(0, &READ);
+        assert_eq!(world.commit(Direction::Original, &read, 0), Commit::Pass);
+        assert_eq!(syn(&mut world, 9, 1), Commit::Doubted);
+        // What it sends without any, and what the other side sends, does not.
+        let bare = data(READ.len() as u32, &[]);
+        assert_eq!(world.commit(Direction::Original, &bare, 0), Commit::Pass);
+        let mut fin = data(READ.len() as u32, &[]);
+        fin.octets[13] |= flag::FIN;
+        assert_eq!(world.commit(Direction::Original, &fin, 0), Commit::Pass);
+        let reply = sent(REPLY_ISN + 1, ISN.wrapping_add(1), flag::ACK, &READ);
+        assert_eq!(world.commit(Direction::Reply, &reply, 2), Commit::Pass);
+        assert_eq!(syn(&mut world, 9, 1), Commit::Renewed);
+    }
+
+    #[test]
+    fn octets_that_were_not_acknowledged_may_be_sent_again() {
+        let mut world = World::followed();
+        let first = ISN.wrapping_add(1);
+        let left = |world: &World| {
+            let connection = &world.connection;
+            assert_eq!(connection.unacknowledged(Direction::Reply), 0);
+            connection.unacknowledged(Direction::Original)
+        };
+        let acknowledge = |world: &mut World, upto: u32| {
+            let ack = sent(REPLY_ISN + 1, first.wrapping_add(upto), flag::ACK, &[]);
+            assert_eq!(world.commit(Direction::Reply, &ack, 2), Commit::Pass);
+        };
+        assert_eq!(left(&world), 0);
+        assert_eq!(
+            world.commit(Direction::Original, &data(0, &READ), 0),
+            Commit::Pass
+        );
+        assert_eq!(left(&world), 27);
+        // None is taken back, and of what has not been sent nothing is acknowledged.
+        for (upto, unacknowledged) in [(0, 27), (10, 17), (9, 17), (26, 1), (28, 0), (27, 0)] {
+            acknowledge(&mut world, upto);
+            assert_eq!(left(&world), unacknowledged, "{upto}");
+        }
+        // What is acknowledged may come again all the same: nobody knows whether that arrives.
+        let wanted = |more| world.connection.wanted(Direction::Original, more);
+        assert_eq!([0, 5, 5000].map(wanted), [27, 32, 5000]);
+        assert_eq!(
+            world.commit(Direction::Original, &data(27, &READ), 0),
+            Commit::Pass
+        );
+        assert_eq!(left(&world), 27);
+    }
+
+    /// A segment of the client, of which the linear part has so much, and how often it is copied from.
+    struct Copied<'a> {
+        octets: &'a [u8],
+        linear: usize,
+        times: Cell<u32>,
+    }
+
+    impl Packet for Copied<'_> {
+        fn len(&self) -> u32 {
+            self.octets.len() as u32
+        }
+        fn linear(&self) -> &[u8] {
+            &self.octets[..self.linear]
+        }
+        fn copy(&self, offset: u32, to: &mut [u8]) -> bool {
+            self.times.set(self.times.get() + 1);
+            Octets(self.octets).copy(offset, to)
+        }
+    }
+
+    /// What the packet is to a rule, and then its commit.
+    fn carried(
+        world: &mut World,
+        rule: &Rule,
+        memory: &mut [u8],
+        packet: &Copied<'_>,
+    ) -> (Option<Verdict>, Commit) {
+        let headers = Headers {
+            end: packet.len(),
+            protocol: protocol::TCP,
+            ..Headers::default()
+        };
+        let mut tracked = Tracked {
+            connection: &world.connection,
+            direction: Direction::Original,
+            memory,
+            scratch: &mut world.scratch,
+            now: world.now,
+            limits: Limits::default(),
+        };
+        let verdict = judge(rule, packet, &headers, &mut tracked);
+        let passing = Passing {
+            direction: Direction::Original,
+            headers: &headers,
+            now: world.now,
+            came_in: None,
+            goes_out: 2,
+        };
+        let limits = Limits::default();
+        let commit = world
+            .connection
+            .commit(packet, &passing, memory, &limits, &mut world.scratch);
+        (verdict, commit)
+    }
+
+    #[test]
+    fn a_linear_packet_is_copied_by_nobody() {
+        let mut world = World::followed();
+        let memory = &mut [0; 600];
+        for at in [0, 27, 54] {
+            let sent = data(at, &READ);
+            let packet = Copied {
+                octets: &sent.octets[..47],
+                linear: 47,
+                times: Cell::new(0),
+            };
+            let carried = carried(&mut world, &only(1), memory, &packet);
+            assert_eq!(carried, (Some(Verdict::Match), Commit::Pass));
+            assert_eq!(packet.times.get(), 0, "the commit knows what was judged");
+        }
+    }
+
+    #[test]
+    fn what_a_rule_did_not_look_at_is_not_committed_unread() {
+        let mut both = [0; 39];
+        both[..27].copy_from_slice(&READ);
+        both[27..].copy_from_slice(&RESTART[..12]);
+        for linear in [0, 59] {
+            let mut world = World::followed();
+            let memory = &mut [0; 600];
+            let mut carry = |at, payload: &[u8]| {
+                let sent = data(at, payload);
+                let octets = &sent.octets[..20 + payload.len()];
+                let packet = Copied {
+                    octets,
+                    linear: linear.min(octets.len()),
+                    times: Cell::new(0),
+                };
+                carried(&mut world, &only(13), memory, &packet)
+            };
+            // The READ says it all.
+            let no_match = (Some(Verdict::NoMatch), Commit::Pass);
+            assert_eq!(carry(0, &both), no_match);
+            let restart = (Some(Verdict::Match), Commit::Pass);
+            assert_eq!(carry(39, &RESTART[12..]), restart);
+        }
+    }
+
+    #[test]
+    fn a_packet_longer_than_what_is_held_of_it() {
+        // Frames of 32 octets, so that each 2,048 octets are like those before.
+        const FRAME: [u8; 32] = [
+            0x05, 0x64, 0x17, 0xC4, 0x01, 0x00, 0x00, 0x04, 0x87, 0xF3, 0xC0, 0xC0, 0x02, 0x07,
+            0x07, 0x07, 0x07, 0x07, 0x07, 0x07, 0x07, 0x07, 0x07, 0x07, 0x07, 0x07, 0xB1, 0x59,
+            0x07, 0x07, 0x04, 0xFB,
+        ];
+        const LENGTH: usize = 4096;
+        let mut octets = [0; 20 + LENGTH];
+        octets[..20].copy_from_slice(&data(0, &[]).octets[..20]);
+        for frame in octets[20..].chunks_mut(FRAME.len()) {
+            frame.copy_from_slice(&FRAME);
+        }
+        for linear in [0, octets.len()] {
+            let mut world = World::followed();
+            let packet = Copied {
+                octets: &octets,
+                linear,
+                times: Cell::new(0),
+            };
+            let carried = carried(&mut world, &only(2), &mut [0; 5000], &packet);
+            assert_eq!(carried, (Some(Verdict::Match), Commit::Pass));
+            let direction = Direction::Original;
+            assert_eq!(world.connection.unacknowledged(direction), LENGTH as u32);
+        }
     }
 
     #[test]
