@@ -564,6 +564,25 @@ mod tests {
         assert_eq!(status_of(&sent), Some(status::VALID));
     }
 
+    #[test]
+    fn a_tracking_rule_matches_no_payload_of_an_unknown_stream() {
+        for bit in 0..5 {
+            let rule = Rule {
+                set: option::STATUS | option::TRACK,
+                status: 1 << bit,
+                ..Rule::default()
+            };
+            for payload in [&READ[..], &[0], &READ[..12]] {
+                assert_eq!(verdict(&rule, &tcp(&[payload], 5, 0)), Verdict::NoMatch);
+            }
+            // Where there is none, nothing needs to be known.
+            let wanted = Verdict::of(rule.status == status::NONE);
+            assert_eq!(verdict(&rule, &tcp(&[], 5, 0)), wanted);
+            let wanted = Verdict::of(rule.status == status::MALFORMED);
+            assert_eq!(verdict(&rule, &tcp(&[], 5, flag::URG)), wanted);
+        }
+    }
+
     /// A packet that does not lie in one piece, and counts the octets that are copied of it.
     struct Counting<'a> {
         octets: &'a [u8],

@@ -910,6 +910,32 @@ mod tests {
     }
 
     #[test]
+    fn the_nearest_end_that_the_sender_named_counts() {
+        let mut world = World::followed();
+        let fin = |at| {
+            let mut fin = data(at, &[]);
+            fin.octets[13] |= flag::FIN;
+            fin
+        };
+        let ends = |world: &mut World, at, end: u32| {
+            assert_eq!(world.commit(Direction::Original, &fin(at), 0), Commit::Pass);
+            for length in 1..=READ.len() {
+                let fits = length as u32 <= end;
+                let status = world.status_of(&data(0, &READ[..length]));
+                assert_eq!(status != status::MALFORMED, fits, "{at}: {length} of {end}");
+            }
+        };
+        ends(&mut world, 20, 20);
+        ends(&mut world, 25, 20);
+        ends(&mut world, 10, 10);
+        // Before what was committed there is no end.
+        let begin = data(0, &READ[..5]);
+        assert_eq!(world.commit(Direction::Original, &begin, 0), Commit::Pass);
+        ends(&mut world, 4, 10);
+        ends(&mut world, 5, 5);
+    }
+
+    #[test]
     fn octets_that_were_not_acknowledged_may_be_sent_again() {
         let mut world = World::followed();
         let first = ISN.wrapping_add(1);
