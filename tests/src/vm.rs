@@ -508,6 +508,12 @@ fn octets_of(wire: &Wire) -> usize {
     }
 }
 
+/// No packet may take more instructions of the guest's CPU than this for each octet of its payload, by one rule. What is
+/// measured is three quarters of it; compilers differ.
+pub const PER_OCTET: u64 = 110;
+/// What every packet costs, however short.
+pub const FIXED: u64 = 5000;
+
 /// Where the project's files are.
 pub fn project() -> PathBuf {
     FilePath::new(env!("CARGO_MANIFEST_DIR")).join("..")

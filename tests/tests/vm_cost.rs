@@ -14,16 +14,11 @@ use dnp3_core::packet::Octets;
 use dnp3_core::rule::protocol;
 use dnp3_core::{Headers, Verdict};
 use dnp3_tests::frames::{self, control};
-use dnp3_tests::vm;
+use dnp3_tests::vm::{self, FIXED, PER_OCTET};
 use serde_json::json;
 
-/// No packet may take more instructions than this for each octet of its payload. What is measured is
-/// three quarters of it; compilers differ.
-const PER_OCTET: u64 = 110;
 /// And where one packet is several datagrams, this for each.
 const PER_DATAGRAM: u64 = 650;
-/// What every packet costs, however short.
-const FIXED: u64 = 5000;
 /// Twice the octets may cost so much more, in percent.
 const TWICE: u64 = 220;
 /// How much more than in one piece a datagram of 8,000 fragments may cost. When each read went through
