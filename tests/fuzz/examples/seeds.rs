@@ -5,8 +5,8 @@
 //!     seeds DIR      DIR/packets/..., DIR/exchanges/..., DIR/words/..., DIR/words.dict, DIR/captures/...,
 //!                    DIR/baselines/..., DIR/baselines.dict, DIR/policies/..., DIR/policies.dict
 //!
-//! They are the vectors, the cases of tests/cases, packets of the captures where there are any, and
-//! what the property tests generate; the same for every run on the same captures.
+//! They are the vectors, the cases of tests/cases, packets of the project's captures, of other people's where
+//! there are any, and what the property tests generate; the same for every run on the same captures.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let files = files();
-    let result = seeds().and_then(|(packets, words)| {
+    let result = seeds().and_then(|(packets, words, captured)| {
         let numbers = [
             write(&dir.join("packets"), &packets)?,
             write(&dir.join("words"), &words)?,
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         fs::write(dir.join("baselines.dict"), members()).map_err(|error| error.to_string())?;
         fs::write(dir.join("words.dict"), dictionary()).map_err(|error| error.to_string())?;
         println!(
-            "seeds: {} packets with rules, {} lines of words, {} exchanges, {} captures, {} baselines, {} policies",
+            "seeds: {} packets with rules ({captured}), {} lines of words, {} exchanges, {} captures, {} baselines, {} policies",
             numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
         );
         Ok(())
@@ -90,7 +90,8 @@ fn exchanges() -> Octets {
         .collect()
 }
 
-fn seeds() -> Result<(Octets, Octets), String> {
+/// Packets and words, and what of the packets is from captures.
+fn seeds() -> Result<(Octets, Octets, String), String> {
     let mut packets = Octets::new();
     let mut words = Octets::new();
     let mut runner = TestRunner::new_with_rng(
@@ -174,14 +175,19 @@ fn seeds() -> Result<(Octets, Octets), String> {
             }
         }
     }
-    match captures::folder() {
-        Ok(folder) => {
-            for packet in captured(&folder) {
-                add(next_rule(), packet.octets, packet.headers, 52);
-            }
+    let mut of_captures = |folder: &Path| {
+        let captured = captured(folder);
+        let count = captured.len();
+        for packet in captured {
+            add(next_rule(), packet.octets, packet.headers, 52);
         }
-        Err(why) => eprintln!("seeds: {why}"),
-    }
+        count
+    };
+    let own = of_captures(&captures::own());
+    let captured = match captures::folder() {
+        Ok(folder) => format!("{own} of our captures, {} of others", of_captures(&folder)),
+        Err(why) => format!("{own} of our captures, {why}"),
+    };
 
     for rule in &rules {
         // As the kernel gives it back, and as an admin writes it.
@@ -210,7 +216,7 @@ fn seeds() -> Result<(Octets, Octets), String> {
             }
         }
     }
-    Ok((packets, words))
+    Ok((packets, words, captured))
 }
 
 /// Pieces of the project's own captures, in every format and with every link layer that is read.
