@@ -322,6 +322,12 @@ fn functions_refused() {
             "unknown function 'cold': did you mean 'cold_restart'?",
         ),
         ("frobnicate", "unknown function 'frobnicate'"),
+        // Three slips of seven letters are another word.
+        (
+            "coxxirm",
+            "unknown function 'coxxirm': did you mean 'confirm'?",
+        ),
+        ("coxxxrm", "unknown function 'coxxxrm'"),
         (
             "read:write",
             "'read:write' is a range with a name in it; ranges are of numbers",
@@ -701,6 +707,15 @@ fn a_refused_option_changes_nothing() {
 }
 
 #[test]
+fn a_builder_goes_on_from_a_rule() {
+    let mut builder = Builder::resume(rule("! --saddr 1:9 --fc 2"));
+    assert!(builder
+        .option(Opt::Direction, false, Some("master"))
+        .is_ok());
+    assert_eq!(*builder.rule(), rule("! --saddr 1:9 --fc 2 --dir master"));
+}
+
+#[test]
 fn listed() {
     for (options, numeric, names) in [
         ("", "dnp3", "dnp3"),
@@ -807,7 +822,11 @@ fn help_names_everything() {
         let meant = rule(&format!("--fc {}", group.name));
         assert_eq!(rule(&format!("--fc {}", words[1])), meant);
         match words[2..] {
-            [members] => assert_eq!(rule(&format!("--fc {members}")), meant),
+            [members] => {
+                assert_eq!(rule(&format!("--fc {members}")), meant);
+                // More would not fit on a line.
+                assert!(members.split(',').count() <= 8, "{line}");
+            }
             [first, "to", last] => {
                 let code = |name| names::FUNCTIONS.iter().find(|named| named.name == name);
                 let range = (code(first).map(|n| n.value), code(last).map(|n| n.value));
