@@ -11,7 +11,7 @@ TARGET ?= target
 
 help:
 	@echo 'make demo              the main job, shown in the VM: a default-drop gateway at work'
-	@echo 'make test              every test of the default kernel'
+	@echo 'make test              every test of the default kernel, and some on the debug kernel'
 	@echo 'make test-kernels      the cases in the VM on every kernel of scripts/kernels, by each entry;'
 	@echo '                       KERNELS="debian-6.1 debian-7:rust" for just these'
 	@echo 'make test-debug        the cases in the VM on the debug kernel, and that it reports what is planted'

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs a plan in the guest: each variant of iptables and each family in a namespace of its own.
 
-usage: main.py PLAN
+usage: main.py PLAN [--cases]      with --cases nothing but the plan's packets
 
 As many jobs at a time as there are CPUs, each on a CPU of its own: inject.py needs that. What they
 print is passed on; what they complain of becomes `fault JOB WORDS`, and `end JOB` follows when a job
@@ -54,7 +54,8 @@ def report(job, done):
 
 
 def main():
-    (plan,) = sys.argv[1:]
+    plan, *options = sys.argv[1:]
+    only_cases = options == ["--cases"]
     # iptables-nft hands over all rules in one message: more than an unprivileged user may else send.
     put("/proc/sys/net/core/wmem_default", str(64 << 20))
     never_throttle()
@@ -69,7 +70,7 @@ def main():
         cpus.put(cpu)
         return job, done
 
-    jobs = [(("rules", "blobs"), python("blobs.py", plan))]
+    jobs = [] if only_cases else [(("rules", "blobs"), python("blobs.py", plan))]
     for job in itertools.product(("legacy", "nft"), ("ipv4", "ipv6")):
         jobs.append((job, python("inject.py", plan, *job)))
     # A stock kernel has it as a module, which no bridge loads.
@@ -77,15 +78,16 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(cpus.qsize()) as pool:
         for job, done in pool.map(lambda job: run(*job), jobs):
             report(job, done)
-    # It wants two CPUs.
-    command = ["unshare", "--net", *python("changing.py", plan)]
-    changing = subprocess.run(command, capture_output=True, text=True, check=False)
-    report(("pages", "changing"), changing)
-    # Alone, when all else is gone.
-    alone = subprocess.run(python("module.py"), capture_output=True, text=True, check=False)
-    report(("module", "life"), alone)
-    leaks = subprocess.run(python("leaks.py"), capture_output=True, text=True, check=False)
-    report(("memory", "leaks"), leaks)
+    if only_cases:
+        return
+    for job, command in (
+        # It wants two CPUs.
+        (("pages", "changing"), ["unshare", "--net", *python("changing.py", plan)]),
+        # Alone, when all else is gone.
+        (("module", "life"), python("module.py")),
+        (("memory", "leaks"), python("leaks.py")),
+    ):
+        report(job, subprocess.run(command, capture_output=True, text=True, check=False))
 
 
 if __name__ == "__main__":

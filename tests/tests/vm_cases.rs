@@ -28,6 +28,8 @@ struct Guest {
     tables: Vec<Table>,
     blobs: Vec<Blob>,
     kernel: vm::Kernel,
+    /// What the guest does: no more than what was asked for.
+    command: &'static str,
     outcome: OnceLock<Result<Outcome, String>>,
 }
 
@@ -41,7 +43,7 @@ impl Guest {
                 fs::remove_dir_all(&plan).map_err(wrong)?;
             }
             vm::write_plan(&plan, &self.tables, &self.blobs).map_err(wrong)?;
-            let said = vm::run(&plan, "python3 guest/main.py plan", CPUS, SECONDS);
+            let said = vm::run(&plan, self.command, CPUS, SECONDS);
             fs::remove_dir_all(&plan).map_err(wrong)?;
             let said = said?;
             let outcome = Outcome::parse(&said);
@@ -240,17 +242,22 @@ fn run() -> Result<ExitCode, String> {
             }
         }
     }
+    let command = if besides(&blobs).any(|name| wanted(&arguments, &name)) {
+        "python3 guest/main.py plan"
+    } else {
+        "python3 guest/main.py plan --cases"
+    };
     let guest = Arc::new(Guest {
         tables,
         kernel,
         blobs,
+        command,
         outcome: OnceLock::new(),
     });
     let mut trials = Vec::new();
     for job in jobs() {
         let guest = guest.clone();
-        let name = format!("guest::{}::{}", job.0, job.1);
-        trials.push(Trial::test(name, move || guest.clean(job)));
+        trials.push(Trial::test(job_name(job), move || guest.clean(job)));
     }
     for (variant, family) in variants_and_families() {
         for (number, blob) in guest.blobs.iter().enumerate() {
@@ -259,12 +266,7 @@ fn run() -> Result<ExitCode, String> {
                 continue;
             }
             let guest = guest.clone();
-            let name = format!(
-                "blobs::{}::{}::{}",
-                blob.name,
-                variant.name(),
-                family.name()
-            );
+            let name = blob_name(blob, variant, family);
             trials.push(Trial::test(name, move || {
                 guest.blob(variant, family, number)
             }));
@@ -272,24 +274,20 @@ fn run() -> Result<ExitCode, String> {
     }
     for name in checks() {
         let guest = guest.clone();
-        trials.push(Trial::ignorable_test(
-            format!("module::{name}"),
-            move || {
-                if name.starts_with("defragmentation-is-given-back") && !guest.kernel.ends_defrag()
-                {
-                    let reason = "this kernel has no end to defragmentation but the namespace's";
-                    return Ok(Completion::ignored_with(reason));
-                }
-                if guest.kernel.may_copy_datagrams()
-                    && name.starts_with("contents-change-udp-")
-                    && guest.outcome_or_word()?.check(&name) == Some("copied")
-                {
-                    let reason = "sendfile() copies datagrams here, as it may before 6.5";
-                    return Ok(Completion::ignored_with(reason));
-                }
-                guest.check(&name).map(|()| Completion::Completed)
-            },
-        ));
+        trials.push(Trial::ignorable_test(check_name(&name), move || {
+            if name.starts_with("defragmentation-is-given-back") && !guest.kernel.ends_defrag() {
+                let reason = "this kernel has no end to defragmentation but the namespace's";
+                return Ok(Completion::ignored_with(reason));
+            }
+            if guest.kernel.may_copy_datagrams()
+                && name.starts_with("contents-change-udp-")
+                && guest.outcome_or_word()?.check(&name) == Some("copied")
+            {
+                let reason = "sendfile() copies datagrams here, as it may before 6.5";
+                return Ok(Completion::ignored_with(reason));
+            }
+            guest.check(&name).map(|()| Completion::Completed)
+        }));
     }
     for (name, place, _) in places(&guest.tables) {
         let guest = guest.clone();
@@ -333,6 +331,29 @@ fn variants_and_families() -> impl Iterator<Item = (Variant, Family)> {
     Variant::ALL
         .into_iter()
         .flat_map(|variant| Family::ALL.map(|family| (variant, family)))
+}
+
+/// The names of all tests that are not of the plan's packets.
+fn besides(blobs: &[Blob]) -> impl Iterator<Item = String> + '_ {
+    let of_blobs = blobs.iter().flat_map(|blob| {
+        variants_and_families().map(|(variant, family)| blob_name(blob, variant, family))
+    });
+    let of_checks = checks().into_iter().map(|check| check_name(&check));
+    let of_jobs = jobs().into_iter().map(job_name);
+    of_blobs.chain(of_checks).chain(of_jobs)
+}
+
+fn job_name(job: (&str, &str)) -> String {
+    format!("guest::{}::{}", job.0, job.1)
+}
+
+fn blob_name(blob: &Blob, variant: Variant, family: Family) -> String {
+    let (variant, family) = (variant.name(), family.name());
+    format!("blobs::{}::{variant}::{family}", blob.name)
+}
+
+fn check_name(check: &str) -> String {
+    format!("module::{check}")
 }
 
 /// The guest's jobs.
