@@ -109,8 +109,10 @@ MODULE_PARM_DESC(track_symmetric,
 #define REST_UNACKED	300
 /* Seconds for which a SYN may wait for its answer where others want its place. */
 #define OPENING		3
-/* Buckets that are searched for what can give way. */
-#define OPENING_BUCKETS	16
+/* Connections that are looked at for one that can give way. */
+#define LOOKED_AT	64
+/* Of which so many at most go for one that comes. */
+#define EVICTED_AT_ONCE	8
 /* Seconds in which conntrack has confirmed an entry, if it ever does. */
 #define CONFIRMED_IN	5
 #define GC_INTERVAL	HZ
@@ -418,17 +420,17 @@ static void dnp3_gc(struct work_struct *work)
 /*
  * Make room: what conntrack has ended and the collector not found yet goes, and where
  * SYNs take the room, one that has waited for its answer. A sender that is still there
- * tries again.
+ * tries again. Where the bound is low they may lie anywhere in the table.
  */
 static bool evict(struct dnp3_net *dn, const struct nf_conn *ct)
 {
-	unsigned int i, first = hash_ptr(ct, TABLE_BITS);
+	unsigned int i, first = hash_ptr(ct, TABLE_BITS), left = LOOKED_AT;
 	struct dnp3_conn *conn;
 	u32 now = seconds();
 	bool evicted = false;
 
 	spin_lock_bh(&dn->lock);
-	for (i = 0; i < OPENING_BUCKETS && !evicted; i++) {
+	for (i = 0; i < TABLE_SIZE && left && !evicted; i++) {
 		hlist_for_each_entry(conn, &dn->table[(first + i) % TABLE_SIZE], node) {
 			if (nf_ct_is_dying(conn->ct) ||
 			    (READ_ONCE(conn->opening) && idle(conn, now) > OPENING)) {
@@ -436,6 +438,8 @@ static bool evict(struct dnp3_net *dn, const struct nf_conn *ct)
 				evicted = true;
 				break;
 			}
+			if (!--left)
+				break;
 		}
 	}
 	spin_unlock_bh(&dn->lock);
@@ -633,15 +637,27 @@ static u32 goes_out(const struct sk_buff *skb, const struct nf_hook_state *state
 	return out;
 }
 
-static bool has_room(struct dnp3_net *dn, const struct nf_conn *ct)
+static bool is_within_bounds(const struct dnp3_net *dn)
 {
 	unsigned int most = READ_ONCE(track_connections);
 
 	/* SYNs alone cannot take all of it. */
-	if (atomic_read(&dn->connections) <= most &&
-	    atomic_read(&dn->opening) <= most - most / 2)
-		return true;
-	return evict(dn, ct);
+	return atomic_read(&dn->connections) <= most &&
+	       atomic_read(&dn->opening) <= most - most / 2;
+}
+
+static bool has_room(struct dnp3_net *dn, const struct nf_conn *ct)
+{
+	unsigned int evicted;
+
+	/* More than one may have to go: other CPUs count theirs, and the bound may be a lower one. */
+	for (evicted = 0; evicted < EVICTED_AT_ONCE; evicted++) {
+		if (is_within_bounds(dn))
+			return true;
+		if (!evict(dn, ct))
+			return false;
+	}
+	return is_within_bounds(dn);
 }
 
 static void conn_begin(struct dnp3_net *dn, struct nf_conn *ct, const struct sk_buff *skb,

@@ -46,6 +46,8 @@ REPORT = re.compile(
 )
 # What is sent again where a packet was lost for want of memory.
 REPEATS = 5
+# Seconds after which a SYN without an answer gives way, and some to spare.
+OPENING = 5
 
 
 def conntrack_count():
@@ -141,6 +143,10 @@ class Peers:
             Connection(self.wire, first + number, 1_000_003 * self.turn) for number in range(count)
         ]
         return sum(connection.open() for connection in self.connections)
+
+    def knock(self, first, count):
+        """Sends SYNs that nobody answers; how many pass."""
+        return sum(Connection(self.wire, first + number).send(MASTER, flags=SYN) for number in range(count))
 
     def again(self, first=0, count=0):
         """Resets connections, and opens them anew, on the same ports; how many handshakes pass."""
@@ -447,6 +453,18 @@ class Load:
             put(f"{PARAMETERS}/track_connections", most)
             self.equal(f"handshakes with {most} connections allowed", self.all("again"), 2 * each)
             self.equal(f"exchanges with {most} connections allowed", self.all("talk"), 2 * each)
+        # Of few connections those that wait for an answer may be anywhere in the table.
+        self.empty()
+        put(f"{PARAMETERS}/track_connections", 8)
+        self.equal("SYNs that nobody answers", self.one(0, "knock", 1024, 8), 8)
+        self.equal("connections", stats()["connections"], 4)
+        knocked = time.monotonic()
+        until("time stands still", lambda: time.monotonic() - knocked > OPENING)
+        before = stats()
+        self.equal("a handshake behind them", self.one(1, "open", 1024, 1), 1)
+        self.equal("a request behind them", self.one(1, "request"), 1)
+        self.equal("full", stats()["full"], before["full"])
+        put(f"{PARAMETERS}/track_connections", 16384)
 
     def replaced(self):
         """Rules are replaced, and then go, with frames unfinished."""
