@@ -578,6 +578,9 @@ def a_forged_syn_ack_first(s):
     """The attacker's answer comes before the outstation's, and puts the other direction elsewhere."""
     s.syn(ttl=2)
     s.send(0, b"", SYN | ACK, reverse=True, sequence=777, ack=s.isn + 1)
+    came = any(one.flags & SYN and one.sequence == 777 for one in s.settle())
+    if came != (s.world.policy == "none"):
+        raise Wrong(f"an answer from the wrong side {'came through' if came else 'is lost without any rule'}")
     s.send(0, b"", ACK, ack=778)
     lose(s, 0, HEAD, ttl=2)
     s.settle()
