@@ -510,7 +510,9 @@ fn octets_of(wire: &Wire) -> usize {
 
 /// No packet may take more instructions of the guest's CPU than this for each octet of its payload, by one rule. What is
 /// measured is three quarters of it; compilers differ.
-pub const PER_OCTET: u64 = 110;
+pub const PER_OCTET: u64 = 160;
+/// The same where the connection is followed, with the commit behind all rules.
+pub const PER_OCTET_FOLLOWED: u64 = 180;
 /// What every packet costs, however short.
 pub const FIXED: u64 = 5000;
 

@@ -14,7 +14,7 @@ use dnp3_core::packet::Octets;
 use dnp3_core::rule::protocol;
 use dnp3_core::{Headers, Verdict};
 use dnp3_tests::frames::{self, control};
-use dnp3_tests::vm::{self, FIXED, PER_OCTET};
+use dnp3_tests::vm::{self, FIXED, PER_OCTET, PER_OCTET_FOLLOWED};
 use serde_json::json;
 
 /// And where one packet is several datagrams, this for each.
@@ -31,6 +31,8 @@ const SIZES: [usize; 3] = [16_000, 32_000, 64_000];
 const BIG: [usize; 1] = [256_000];
 /// A search for headers ends behind so many.
 const HEADERS: usize = 1024;
+/// So many, with nothing between them: the most for an octet.
+const DENSE: [usize; 1] = [HEADERS * frames::HEADER];
 
 /// Walks all frames, and all of them satisfy it.
 const ONLY: &str = "--frames only";
@@ -172,6 +174,11 @@ fn rows() -> Vec<Row> {
         sized(WORST, "fragments", 64_960, ANY, &SIZES[2..]),
         sized(WORST, "fragments", 1480, ANY, &SIZES[2..]),
         sized(WORST, "fragments", 8, ANY, &SIZES),
+        sized(SMALLEST, "linear", 0, ANY, &DENSE),
+        sized(SMALLEST, "pages", 1460, ANY, &DENSE),
+        sized(SMALLEST, "fragments", 1480, ANY, &DENSE),
+        sized(SMALLEST, "fragments", 8, ANY, &DENSE),
+        sized(REQUESTS, "fragments", 8, ANY, &[15_360]),
         sized(SMALLEST, "pages", 1460, ONLY, &BIG),
         sized(WORST, "pages", 1460, ANY, &BIG),
     ]
@@ -371,6 +378,9 @@ fn the_manual_states_the_bound() {
     for bound in [
         format!("at most {PER_OCTET} instructions of an x86-64 CPU for each octet"),
         format!("at most {PER_DATAGRAM} for each datagram"),
+        format!(
+            "at most {PER_OCTET_FOLLOWED} for each octet, the commit behind all rules included"
+        ),
     ] {
         assert!(words.contains(&bound), "no \"{bound}\"");
     }

@@ -7,9 +7,10 @@ usage: costs.py PLAN
 PLAN is a JSON object, tests/tests/track_cost.rs makes it:
     rules        what stands in each of some rules behind `-p tcp`, by name; none of them has a target
     payloads     hexadecimal digits, by name; the next of their stream at any time
+    segment      one of them, for the connections at rest
     reply        the same, of the other direction
     connections  at rest
-    segments     of each direction before that, the largest of the payloads and the reply
+    segments     of each direction before that, the segment and the reply
 
 The same packet, with the next number of its connection each time, is written to a tun device, goes through the FORWARD
 hook, and lies at another tun device when write() returns. What that takes with no dnp3 rule at all is taken off what it takes
@@ -176,8 +177,7 @@ def exchanges(wire, count, payload, reply, segments):
 def memory(wire, plan):
     """What the connections at rest take."""
     count = plan["connections"]
-    payload = max((bytes.fromhex(digits) for digits in plan["payloads"].values()), key=len)
-    arguments = (wire, count, payload, bytes.fromhex(plan["reply"]), plan["segments"])
+    arguments = (wire, count, bytes.fromhex(plan["segment"]), bytes.fromhex(plan["reply"]), plan["segments"])
     found = []
     for words in ("", FOLLOWS):
         flush_conntrack()
