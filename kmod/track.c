@@ -148,8 +148,10 @@ struct dnp3_conn {
 
 /**
  * struct dnp3_net - what a network namespace has
- * @rules: tracking rules; under net_mutex
- * @exiting: rules that go from here on have nothing to undo
+ * @mutex: for rules that come and go, and for its end; not one for all, since who waits
+ *	for a grace period under it would have every other wait as well
+ * @rules: tracking rules; under @mutex
+ * @exiting: rules that go from here on have nothing to undo; the same
  * @lock: for changes of @table
  * @table: its connections, from the first tracking rule on; read under RCU
  * @connections: in @table, or about to be
@@ -158,6 +160,7 @@ struct dnp3_conn {
  * @counters: enum xt_dnp3_stats
  */
 struct dnp3_net {
+	struct mutex mutex;
 	unsigned int rules;
 	bool exiting;
 	spinlock_t lock;
@@ -185,7 +188,6 @@ static u64 matched[1 << MATCHED_BITS][MATCHED_CPUS] ____cacheline_aligned;
 static atomic_long_t octets_held = ATOMIC_LONG_INIT(0);
 static atomic_long_t octets_held_by_users = ATOMIC_LONG_INIT(0);
 
-static DEFINE_MUTEX(net_mutex);
 static unsigned int dnp3_net_id __read_mostly;
 static DEFINE_STATIC_KEY_FALSE(tracks);
 
@@ -894,9 +896,9 @@ int xt_dnp3_track_enable(struct net *net, u8 family)
 	err = nf_ct_netns_get(net, family);
 	if (err)
 		return err;
-	mutex_lock(&net_mutex);
+	mutex_lock(&dn->mutex);
 	if (!dn->table) {
-		struct hlist_head *table = kvcalloc(TABLE_SIZE, sizeof(*table), GFP_KERNEL);
+		struct hlist_head *table = kvcalloc(TABLE_SIZE, sizeof(*table), GFP_KERNEL_ACCOUNT);
 
 		if (table)
 			/* Zeroes, which are empty lists, before a reader sees them. */
@@ -908,7 +910,7 @@ int xt_dnp3_track_enable(struct net *net, u8 family)
 		err = nf_register_net_hooks(net, dnp3_hooks, ARRAY_SIZE(dnp3_hooks));
 	if (!err)
 		dn->rules++;
-	mutex_unlock(&net_mutex);
+	mutex_unlock(&dn->mutex);
 	if (err) {
 		nf_ct_netns_put(net, family);
 		return err;
@@ -926,7 +928,7 @@ void xt_dnp3_track_disable(struct net *net, u8 family)
 {
 	struct dnp3_net *dn = dnp3_pernet(net);
 
-	mutex_lock(&net_mutex);
+	mutex_lock(&dn->mutex);
 	if (!--dn->rules && !dn->exiting) {
 		nf_unregister_net_hooks(net, dnp3_hooks, ARRAY_SIZE(dnp3_hooks));
 		/* No hook is under way that could add one. */
@@ -934,7 +936,7 @@ void xt_dnp3_track_disable(struct net *net, u8 family)
 		sweep(dn, true);
 		cancel_delayed_work_sync(&dn->gc);
 	}
-	mutex_unlock(&net_mutex);
+	mutex_unlock(&dn->mutex);
 	nf_ct_netns_put(net, family);
 	static_branch_dec(&tracks);
 }
@@ -943,6 +945,7 @@ static int __net_init dnp3_net_init(struct net *net)
 {
 	struct dnp3_net *dn = dnp3_pernet(net);
 
+	mutex_init(&dn->mutex);
 	spin_lock_init(&dn->lock);
 	INIT_DELAYED_WORK(&dn->gc, dnp3_gc);
 	return 0;
@@ -953,11 +956,11 @@ static void __net_exit dnp3_net_pre_exit(struct net *net)
 {
 	struct dnp3_net *dn = dnp3_pernet(net);
 
-	mutex_lock(&net_mutex);
+	mutex_lock(&dn->mutex);
 	dn->exiting = true;
 	if (dn->rules)
 		nf_unregister_net_hooks(net, dnp3_hooks, ARRAY_SIZE(dnp3_hooks));
-	mutex_unlock(&net_mutex);
+	mutex_unlock(&dn->mutex);
 }
 
 /* A grace period later: no hook is under way that could add one. */
