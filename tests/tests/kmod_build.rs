@@ -22,7 +22,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 /// Most stack that the judgement of a packet may take, in octets.
 const STACK: &str = "640";
 /// And most that the hook may take which commits it behind all rules, where its connection is followed.
-const COMMIT: &str = "1536";
+const COMMIT: &str = "1024";
 
 /// A configuration like that of Debian's 6.12 and 7.x.
 const GUARDED: &[&str] = &[
@@ -290,7 +290,7 @@ const STACKS: &[(&str, &str, Result<(), &str>)] = &[
         "too_much_behind_the_rules",
         "int leaf(char *); int dnp3_mt(int i) { return i; }
          int dnp3_commit(int i) { char a[1600]; a[0] = i; return leaf(a) + 1; }",
-        Err("octets of stack to commit a packet, and 1536 is the most"),
+        Err("octets of stack to commit a packet, and 1024 is the most"),
     ),
     (
         "with_nothing_behind_the_rules",

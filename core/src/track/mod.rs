@@ -213,6 +213,7 @@ pub fn judge(
 impl Connection {
     /// Begins with a SYN that has passed all rules, and went out by `interface`. `id` must be another
     /// each time. `None` when it is no SYN to begin with: it has payload, or other flags.
+    #[inline] // into the kernel side, which has it made where it will stay and not on the stack
     pub fn begin(
         id: u64,
         packet: &dyn Packet,
@@ -370,10 +371,10 @@ impl Connection {
                 }
                 self.reply_sequence = segment.sequence;
                 self.state = State::Followed;
-                self.streams = [
-                    Stream::starting(self.sequence.wrapping_add(1)),
-                    Stream::starting(segment.sequence.wrapping_add(1)),
-                ];
+                // One after the other: both at once would be made on the stack.
+                let [original, reply] = &mut self.streams;
+                *original = Stream::starting(self.sequence.wrapping_add(1));
+                *reply = Stream::starting(segment.sequence.wrapping_add(1));
                 Commit::Followed
             }
             (Direction::Reply, true)
