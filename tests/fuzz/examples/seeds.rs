@@ -17,6 +17,7 @@ use dnp3_core::text::{self, Opt};
 use dnp3_core::{Headers, Rule};
 use dnp3_fuzz::input::Input;
 use dnp3_tests::cases::{self, Family, Path as Way};
+use dnp3_tests::frames::{self, control};
 use dnp3_tests::generate::{self, Shape, Transport};
 use dnp3_tests::sequences::Dice;
 use dnp3_tests::{captures, vectors};
@@ -272,6 +273,10 @@ fn files() -> Octets {
             .copied()
             .collect(),
     );
+    // Headers whose CRC is right and whose LEN is not for their control octet.
+    let controls = [control::MASTER_DATA, control::DIR | control::PRM];
+    let wrong = controls.map(|control| [5, 6, 8].map(|len| frames::header(len, control, 1, 1024)));
+    all.insert(wrong.as_flattened().concat());
     all
 }
 
