@@ -20,6 +20,8 @@ use serde_json::json;
 const TRACKED: u64 = 200;
 /// And so many instructions more a packet of a connection that is not followed, where others are.
 const OTHER: u64 = 400;
+/// Of millions of instructions the timer's are some as well: two measurements of the same differ by one in so many.
+const NOISE: i64 = 1000;
 /// Octets that a connection at rest may take.
 const AT_REST: u64 = 4096;
 /// And so many octets the kernel may hold besides, whatever the number of connections: what it holds goes up and down.
@@ -144,7 +146,7 @@ fn to_follow_a_connection_costs_so_much_and_no_more() {
                     wrong.push(format!("{payload}, {rule}: {times:.2} times as much"));
                 }
                 for (more, rules) in [(other, 1), (judged - stateless, 3)] {
-                    if more > rules * OTHER as i64 {
+                    if more > rules * OTHER as i64 + stateless / NOISE {
                         wrong.push(format!("{payload}, {rule}: {more} where nobody follows it"));
                     }
                 }
