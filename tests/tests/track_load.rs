@@ -5,6 +5,9 @@
 //! pass, hostile ones never do, and in the end nothing is left: no connection, no octet, no conntrack entry, no
 //! namespace. On the debug kernel memory runs out as well, and kmemleak has a look.
 //!
+//! Packets are sent and seen here one by one, so that it is also told what each counter counts, which connections are
+//! followed and which are not, and that the gateway can itself be a station.
+//!
 //! `DNP3_TESTS_LONG` is set by `scripts/long load`; `XT_DNP3_KERNEL=debug` by that and by `make test-debug`.
 
 use std::collections::BTreeMap;
@@ -54,10 +57,15 @@ fn amounts(is_debug: bool) -> Amounts {
 }
 
 /// What the guest does, in its order; and what only the debug kernel can.
-const CHECKS: [&str; 8] = [
+const CHECKS: [&str; 13] = [
     "held",
     "flushed",
     "bounded",
+    "short",
+    "counted",
+    "beside",
+    "chosen",
+    "local",
     "replaced",
     "reloaded",
     "torn-down",
@@ -70,6 +78,10 @@ const DEBUG_CHECKS: [&str; 3] = ["failing", "no-leaks", "failing-loads"];
 fn plan(amounts: &Amounts) -> String {
     let data = [&[0xC0, 0xC3, 129, 0, 0][..], &[0x5A; 60]].concat();
     let response = frames::frame(frames::control::OUTSTATION_DATA, 1024, 1, &data);
+    // One message more than are followed at a time, each to another station.
+    let begun: Vec<u8> = (1..=17)
+        .flat_map(|to| frames::frame(frames::control::MASTER_DATA, to, 1024, &[0x40, 0xC0, 1]))
+        .collect();
     let follow = Rule {
         set: option::TRACK,
         ..Rule::default()
@@ -78,6 +90,7 @@ fn plan(amounts: &Amounts) -> String {
         "read": hex(vectors::READ),
         "restart": hex(vectors::COLD_RESTART),
         "response": hex(&response),
+        "begun": hex(&begun),
         "follow": hex(&blobs::octets(&follow)),
         "plain": hex(&blobs::octets(&Rule::default())),
         "connections": amounts.connections,

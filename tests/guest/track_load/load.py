@@ -20,6 +20,8 @@ import itertools
 import json
 import os
 import re
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -31,9 +33,11 @@ import leaks
 from blobs import DELRULE, Legacy, Nft, libc
 from churn import CLONE_NEWNET, DELETE_MODULE, FINIT_MODULE, references, until
 from stats import stats
-from wire import ACK, MASTER, OUTSTATION, PSH, RULES, SYN, TCP, Connection, Wire, put, restore
+from wire import ACK, MASTER, OUTSTATION, PORT, PSH, RULES, SYN, TCP, Connection, Host, Wire, put, restore, rules
 
 FAMILIES = (4, 6)
+FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 CLONE_NEWUSER = 0x10000000
 PARAMETERS = "/sys/module/xt_dnp3/parameters"
 FAULTS = ("/sys/kernel/debug/failslab", "/sys/kernel/debug/fail_page_alloc")
@@ -44,6 +48,30 @@ REPORT = re.compile(
     r"^(BUG|WARNING|Oops|KASAN|UBSAN)\b|kernel BUG at|INFO: (possible|inconsistent|suspicious|trying to register|task)|"
     r"cut here|^=+$|refcount_t:|list_(add|del) corruption|fault:"
 )
+# One tracking rule, whose SYNs go no further; other SYNs meet a rule that follows nothing.
+CHOOSING = """*filter
+:INPUT ACCEPT
+:FORWARD ACCEPT
+:OUTPUT ACCEPT
+-A FORWARD -p tcp --syn --sport 1024:32767 -m dnp3 --status none --track
+-A FORWARD -p tcp --syn --sport 1024:32767 -j DROP
+-A FORWARD -p tcp --syn -m dnp3 --status none -j ACCEPT
+COMMIT
+"""
+# Of a connection nothing but the beginning is judged.
+FOLLOWING = """*filter
+:INPUT ACCEPT
+:FORWARD ACCEPT
+:OUTPUT ACCEPT
+-A FORWARD -p tcp --syn -m dnp3 --status none --track
+COMMIT
+"""
+# Counters whose packets go on; those of the others are dropped.
+GOES_ON = ("voided", "ended", "crowded")
+# Requests that are lost behind the gateway come in so many segments.
+LOST = 3
+# Seconds for what goes through a machine's own devices.
+SECONDS = 20
 # What is sent again where a packet was lost for want of memory.
 REPEATS = 5
 # Seconds after which a SYN without an answer gives way, and some to spare.
@@ -126,8 +154,8 @@ class Peers:
 
     def __init__(self, number, plan):
         self.family = FAMILIES[number]
-        self.read, self.restart, self.response = (
-            bytes.fromhex(plan[name]) for name in ("read", "restart", "response")
+        self.read, self.restart, self.response, self.begun = (
+            bytes.fromhex(plan[name]) for name in ("read", "restart", "response", "begun")
         )
         self.wire = Wire(number, self.family)
         self.connections = []
@@ -254,16 +282,73 @@ class Peers:
 
     def lose(self, count=0):
         """Requests in several segments, more than is kept at rest, are lost behind the gateway and come again; how many
-        pass, both times."""
-        segment, segments = self.read * 50, 3
+        segments pass, both times."""
+        segment = self.read * 50
         passed = 0
         for connection in self.sample(count):
-            passed += sum(connection.send(MASTER, segment, ACK | PSH) for _ in range(segments))
-            first = (connection.next[MASTER] - segments * len(segment)) & 0xFFFFFFFF
-            for number in range(segments):
+            passed += sum(connection.send(MASTER, segment, ACK | PSH) for _ in range(LOST))
+            first = (connection.next[MASTER] - LOST * len(segment)) & 0xFFFFFFFF
+            for number in range(LOST):
                 connection.next[MASTER] = (first + (number + 1) * len(segment)) & 0xFFFFFFFF
                 passed += connection.send(MASTER, segment, ACK | PSH, back=len(segment))
-        return passed // (2 * segments)
+        return passed
+
+    def errors(self, count=0):
+        """ICMP errors, about a packet of each side's; how many pass."""
+        return sum(
+            self.wire.refuse(1 - side, connection.headers[side])
+            for connection in self.sample(count)
+            for side in (MASTER, OUTSTATION)
+        )
+
+    def happenings(self, first):
+        """To each of some counters a packet for it; whether that passes, and what was counted."""
+        other = bytes(octet ^ 1 for octet in self.read)
+        # Whether it comes behind a handshake or behind a SYN; a packet before it, or none; it.
+        cases = {
+            "ahead": (True, None, {"payload": self.read, "ahead": 1}),
+            "overlap": (True, self.read, {"payload": other, "back": len(other)}),
+            "strayed": (False, None, {"side": OUTSTATION, "flags": SYN | ACK, "by": MASTER}),
+            "renewed": (False, None, {"flags": SYN, "ahead": 1}),
+            "voided": (True, None, {"side": OUTSTATION, "flags": SYN | ACK, "ahead": 1}),
+            "ended": (True, None, {"payload": other}),
+            "crowded": (True, None, {"payload": self.begun}),
+        }
+        found = {}
+        for port, (name, (is_open, payload, packet)) in enumerate(cases.items(), first):
+            connection = Connection(self.wire, port)
+            assert connection.open() if is_open else connection.send(MASTER, flags=SYN), f"{name}: no beginning"
+            assert payload is None or connection.send(MASTER, payload), f"{name}: nothing passes before it"
+            before = stats()
+            passes = connection.send(**{"side": MASTER, **packet})
+            counted = {counter: number - before[counter] for counter, number in stats().items() if number != before[counter]}
+            # Those of before go by and by.
+            counted.pop("connections", None)
+            found[name] = [passes, counted]
+        return found
+
+    def visit(self, port):
+        """Speaks with the gateway itself, which is to take two requests, and a restart between them not; whether it did."""
+        with socket.create_server((self.wire.own, PORT), family=FAMILY[self.family]) as server:
+            server.setblocking(False)
+            connection = Host(self.wire, port)
+            if not connection.open():
+                return False
+            connection.send(self.read, ACK | PSH)
+            connection.next[MASTER] += len(self.read)
+            connection.send(self.restart, ACK | PSH)
+            connection.send(self.read, ACK | PSH)
+            try:
+                with server.accept()[0] as other:
+                    other.setblocking(False)
+                    # Its end is a reset, and nothing comes after that.
+                    other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    octets = other.recv(65536)
+            except BlockingIOError:
+                return False
+            finally:
+                self.wire.read(MASTER)
+        return octets == self.read * 2
 
     def hoard(self, octets, most):
         """Opens connections whose octets take so much memory each, until there is none; how many had it."""
@@ -466,6 +551,94 @@ class Load:
         self.equal("full", stats()["full"], before["full"])
         put(f"{PARAMETERS}/track_connections", 16384)
 
+    def short(self):
+        """Past track_octets nothing is kept, and what is not kept is not believed."""
+        each = self.plan["few"]
+        self.empty()
+        # Less than two of the three segments.
+        put(f"{PARAMETERS}/track_octets", 2048)
+        before = stats()
+        self.equal("handshakes", self.all("open", 1024, each), 2 * each)
+        self.equal("segments, of which the last may come again", self.all("lose"), 2 * each * (LOST + 1))
+        now = stats()
+        assert now["short"] > before["short"], "nothing is said to have been kept short"
+        put(f"{PARAMETERS}/track_octets", 65536)
+
+    def counted(self):
+        """Each counter counts what it is for, and nothing else."""
+        self.empty()
+        restore(FOLLOWING)
+        for number in range(len(FAMILIES)):
+            for counter, happened in self.one(number, "happenings", 1024).items():
+                self.equal(counter, happened, [counter in GOES_ON, {counter: 1}])
+        restore(RULES)
+
+    def beside(self):
+        """What belongs to a connection and is no piece of it goes its way."""
+        each = self.plan["few"]
+        self.empty()
+        self.equal("handshakes", self.all("open", 1024, each), 2 * each)
+        self.equal("frames begun", self.all("begin"), 4 * each)
+        self.equal("ICMP errors", self.all("errors"), 4 * each)
+        self.equal("rests of frames", self.all("finish"), 4 * each)
+
+    def chosen(self):
+        """A connection is followed when a tracking rule has matched its own SYN and no rule has dropped it; what takes
+        the place of a dropped one in memory is another connection."""
+        self.empty()
+        restore(CHOOSING)
+        for number in range(self.plan["few"]):
+            self.equal("SYNs that are dropped", self.all("knock", 1024 + number, 1), 0)
+            self.equal("handshakes", self.all("open", 40_000 + number, 1), 2)
+        self.equal("connections", stats()["connections"], 0)
+        restore(RULES)
+
+    def local(self):
+        """The gateway is itself a station."""
+        self.empty()
+        restore(rules("INPUT", "OUTPUT"))
+        before = stats()
+        self.equal("visits", self.all("visit", 1024), len(FAMILIES))
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        # Over the loopback device a packet meets rules twice, if they are at both ends.
+        for hooks in (("INPUT", "OUTPUT"), ("INPUT",)):
+            restore(rules(*hooks))
+            for family in FAMILIES:
+                try:
+                    self.speaks_with_itself(family)
+                except TimeoutError as error:
+                    raise AssertionError(f"IPv{family} to itself, rules in {hooks}: {error}") from None
+        self.equal("followed", stats()["followed"] - before["followed"], 3 * len(FAMILIES))
+        restore(RULES)
+
+    def speaks_with_itself(self, family):
+        """A request and its response, and a restart that is refused."""
+        address = (LOOPBACK[family], PORT)
+        read, restart, response = (bytes.fromhex(self.plan[name]) for name in ("read", "restart", "response"))
+        with contextlib.ExitStack() as stack:
+            server = stack.enter_context(socket.create_server(address, family=FAMILY[family]))
+            server.settimeout(SECONDS)
+            master = stack.enter_context(socket.create_connection(address, SECONDS))
+            # What is refused is not sent again behind the end.
+            master.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            outstation = stack.enter_context(server.accept()[0])
+            outstation.settimeout(SECONDS)
+            master.sendall(read)
+            self.equal("a request to itself", outstation.recv(len(read), socket.MSG_WAITALL), read)
+            outstation.sendall(response)
+            self.equal("its response", master.recv(len(response), socket.MSG_WAITALL), response)
+            outstation.setblocking(False)
+            master.sendall(restart)
+            came = []
+
+            def is_over():
+                with contextlib.suppress(BlockingIOError):
+                    came.append(outstation.recv(len(restart)))
+                return came or restarts(family)
+
+            until(f"a restart over IPv{family} is not counted", is_over)
+            self.equal("restarts to itself", came, [])
+
     def replaced(self):
         """Rules are replaced, and then go, with frames unfinished."""
         each = self.plan["few"]
@@ -582,7 +755,7 @@ class Load:
         os.read(mine[0], 1)
         before = stats()
         self.equal("handshakes", self.all("open", 1024, each), 2 * each)
-        self.equal("requests that are lost and come again", self.all("lose"), 2 * each)
+        self.equal("segments that are lost and come again", self.all("lose"), 2 * each * 2 * LOST)
         self.equal("times without memory", stats()["no_memory"], before["no_memory"])
         os.close(its[1])
         os.close(mine[0])
@@ -703,7 +876,8 @@ class Load:
         print("figure", name, f"{number:.1f}" if isinstance(number, float) else number, flush=True)
 
     def run(self):
-        checks = [self.held, self.flushed, self.bounded, self.replaced, self.reloaded, self.torn_down, self.shared]
+        checks = [self.held, self.flushed, self.bounded, self.short, self.counted, self.beside]
+        checks += [self.chosen, self.local, self.replaced, self.reloaded, self.torn_down, self.shared]
         if Faults.are_there():
             checks += [self.failing, self.gone, None, self.failing_loads]
         else:
@@ -747,6 +921,14 @@ def quiet():
         message = record.partition(";")[2].splitlines()[0]
         assert not REPORT.search(message), message
     os.close(log)
+
+
+def restarts(family):
+    """Packets that the policy's rule for restarts has counted."""
+    command = f"ip{'6' if family == 6 else ''}tables-legacy-save"
+    saved = subprocess.run([command, "-c", "-t", "filter"], check=True, capture_output=True, text=True).stdout
+    (packets,) = re.findall(r"^\[(\d+):\d+\] -A DNP3 .*--frames any", saved, re.MULTILINE)
+    return int(packets)
 
 
 def attempt(kernel, *rule):

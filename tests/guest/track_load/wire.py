@@ -21,7 +21,7 @@ import subprocess
 
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
-TCP = 6
+ICMP, TCP, ICMPV6 = 1, 6, 58
 PORT = 20000
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 MASTER, OUTSTATION = 0, 1
@@ -29,15 +29,7 @@ WINDOW = 65535
 LARGEST = 65536
 
 # The policy of the manual, with DROP in place of REJECT: nobody is here to take the answer.
-RULES = """*filter
-:INPUT ACCEPT
-:FORWARD DROP
-:OUTPUT ACCEPT
-:DNP3 -
-:DNP3-REPLY -
--A FORWARD -p tcp --dport 20000 -j DNP3
--A FORWARD -p tcp --sport 20000 -j DNP3-REPLY
--A DNP3 -m conntrack --ctstate INVALID -j DROP
+POLICY = """-A DNP3 -m conntrack --ctstate INVALID -j DROP
 -A DNP3 -p tcp --syn -m conntrack --ctstate NEW,ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 -A DNP3 -p tcp ! --syn -m conntrack --ctstate ESTABLISHED -m dnp3 --status none --track -j ACCEPT
 -A DNP3 -p tcp -m dnp3 --status valid --frames any --fc restart --track
@@ -48,6 +40,21 @@ RULES = """*filter
 -A DNP3-REPLY -p tcp -m conntrack --ctstate ESTABLISHED -m dnp3 --dir outstation --saddr 1 --daddr 1024 --fc 129,130,link --track -j ACCEPT
 COMMIT
 """
+
+
+def rules(*hooks):
+    """The policy in these chains."""
+    lines = ["*filter", ":DNP3 -", ":DNP3-REPLY -"]
+    for hook in ("INPUT", "FORWARD", "OUTPUT"):
+        lines.append(f":{hook} {'DROP' if hook in hooks else 'ACCEPT'}")
+    for hook in hooks:
+        lines.append(f"-A {hook} -m conntrack --ctstate RELATED -j ACCEPT")
+        lines.append(f"-A {hook} -p tcp --dport {PORT} -j DNP3")
+        lines.append(f"-A {hook} -p tcp --sport {PORT} -j DNP3-REPLY")
+    return "\n".join([*lines, POLICY])
+
+
+RULES = rules("FORWARD")
 
 
 def put(file, text):
@@ -61,8 +68,9 @@ def restore(text, variant="legacy", families=(4, 6)):
         subprocess.run([command], input=text, text=True, check=True)
 
 
-def checksum(header):
-    total = sum(struct.unpack("!10H", header))
+def checksum(octets):
+    octets += bytes(len(octets) % 2)
+    total = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
     total = (total & 0xFFFF) + (total >> 16)
     return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
 
@@ -82,6 +90,7 @@ class Wire:
             ends = [(f"10.{number}.{side + 1}.1", f"10.{number}.{side + 1}.2") for side in (0, 1)]
         else:
             ends = [(f"fd0{side + 1}:{number}::1", f"fd0{side + 1}:{number}::2") for side in (0, 1)]
+        self.own = ends[MASTER][0]
         self.addresses = [ipaddress.ip_address(peer).packed for _, peer in ends]
         put("/proc/sys/net/ipv4/ip_forward", 1)
         put("/proc/sys/net/ipv6/conf/all/forwarding", 1)
@@ -100,32 +109,41 @@ class Wire:
         for tun in self.files:
             os.close(tun)
 
-    def ip(self, side, length):
-        """The IP header of a packet of so many octets of TCP."""
-        header = self.headers[side].get(length)
+    def ip(self, side, length, protocol=TCP):
+        """The IP header of a packet of so many octets."""
+        header = self.headers[side].get((length, protocol))
         if header is None:
             addresses = self.addresses[side] + self.addresses[1 - side]
             if self.family == 6:
-                header = struct.pack("!IHBB", 6 << 28, length, TCP, 64) + addresses
+                header = struct.pack("!IHBB", 6 << 28, length, protocol, 64) + addresses
             else:
-                fields = (0x45, 0, 20 + length, 0, 0, 64, TCP)
+                fields = (0x45, 0, 20 + length, 0, 0, 64, protocol)
                 bare = struct.pack("!BBHHHBBH", *fields, 0) + addresses
                 header = struct.pack("!BBHHHBBH", *fields, checksum(bare)) + addresses
-            self.headers[side][length] = header
+            self.headers[side][length, protocol] = header
         return header
 
-    def carry(self, side, octets):
-        """Sends TCP's octets from a side; whether just these come out at the other."""
+    def carry(self, side, octets, by=None):
+        """Sends TCP's octets from a side, or in its name `by` the other's line; whether just these come out at the other."""
         with contextlib.suppress(OSError if self.lossy else ()):
-            os.write(self.files[side], self.ip(side, len(octets)) + octets)
+            os.write(self.files[side if by is None else by], self.ip(side, len(octets)) + octets)
         came = [packet[self.header :] for packet in self.read(1 - side)]
         assert came in ([], [octets]), f"sent {octets.hex()}, and {[packet.hex() for packet in came]} came"
         return bool(came)
 
-    def read(self, side):
-        """The TCP packets that have come to a side. The kernel's own IPv6 has words to say as well."""
+    def refuse(self, side, segment):
+        """Sends an ICMP error from a side, about the head of a segment of the other's; whether it passes."""
+        about = (self.ip(1 - side, len(segment)) + segment)[: self.header + 8]
+        # The path takes no packet of this size.
+        protocol, kind, code = (ICMP, 3, 4) if self.family == 4 else (ICMPV6, 2, 0)
+        error = struct.pack("!BBHI", kind, code, 0, 1280) + about
+        os.write(self.files[side], self.ip(side, len(error), protocol) + error)
+        return error in [packet[self.header :] for packet in self.read(1 - side, protocol)]
+
+    def read(self, side, protocol=TCP):
+        """The packets that have come to a side. The kernel's own IPv6 has words to say as well."""
         packets = []
-        protocol = 9 if self.family == 4 else 6
+        place = 9 if self.family == 4 else 6
         while True:
             try:
                 packet = os.read(self.files[side], LARGEST)
@@ -133,7 +151,7 @@ class Wire:
                 if error.errno != errno.EAGAIN:
                     raise
                 return packets
-            if packet[0] >> 4 == self.family and packet[protocol] == TCP:
+            if packet[0] >> 4 == self.family and packet[place] == protocol:
                 packets.append(packet)
 
 
@@ -147,14 +165,16 @@ class Connection:
         self.next = [(first - 2 * port) & 0xFFFFFFFF, (first + 7 * port) & 0xFFFFFFFF]
         self.unfinished = [b"", b""]
         self.last = [b"", b""]
+        self.headers = [b"", b""]
 
-    def send(self, side, payload=b"", flags=ACK, back=0, ahead=0):
+    def send(self, side, payload=b"", flags=ACK, back=0, ahead=0, by=None):
         """Sends a packet; whether it passes. `back` octets of it have been sent before."""
         sequence = (self.next[side] - back + ahead) & 0xFFFFFFFF
         acknowledged = self.next[1 - side] if flags & ACK else 0
         ports = (self.ports[side], self.ports[1 - side])
         header = struct.pack("!HHIIBBHHH", *ports, sequence, acknowledged, 5 << 4, flags, WINDOW, 0, 0)
-        passes = self.wire.carry(side, header + payload)
+        self.headers[side] = header
+        passes = self.wire.carry(side, header + payload, by)
         if passes and not ahead:
             new = len(payload) - back + bool(flags & (SYN | FIN))
             self.next[side] = (self.next[side] + new) & 0xFFFFFFFF
@@ -182,3 +202,36 @@ class Connection:
     def reset(self):
         """Ends it by RST."""
         return self.send(MASTER, flags=RST | ACK)
+
+
+class Host(Connection):
+    """A TCP connection with the gateway's own TCP, which has the other end."""
+
+    def __init__(self, wire, port):
+        super().__init__(wire, port)
+        self.ends = [wire.addresses[MASTER], ipaddress.ip_address(wire.own).packed]
+
+    def send(self, payload=b"", flags=ACK):
+        """Sends a packet from the master's side."""
+        length = 20 + len(payload)
+        numbers = (self.next[MASTER], self.next[OUTSTATION] if flags & ACK else 0)
+        header = bytearray(struct.pack("!HHIIBBHHH", *self.ports, *numbers, 5 << 4, flags, WINDOW, 0, 0))
+        pseudo = b"".join(self.ends) + struct.pack("!II", length, TCP)
+        struct.pack_into("!H", header, 16, checksum(pseudo + header + payload))
+        if self.wire.family == 6:
+            ip = struct.pack("!IHBB", 6 << 28, length, TCP, 64) + b"".join(self.ends)
+        else:
+            ip = bytearray(struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 0, 0, 64, TCP, 0) + b"".join(self.ends))
+            struct.pack_into("!H", ip, 10, checksum(bytes(ip)))
+        os.write(self.wire.files[MASTER], bytes(ip + header) + payload)
+
+    def open(self):
+        """Whether the gateway's TCP answers a SYN."""
+        self.send(flags=SYN)
+        for packet in self.wire.read(MASTER):
+            *ports, sequence, flags = struct.unpack_from("!HHI5xB", packet, self.wire.header)
+            if (*ports, flags) == (*reversed(self.ports), SYN | ACK):
+                self.next = [self.next[MASTER] + 1, sequence + 1 & 0xFFFFFFFF]
+                self.send()
+                return True
+        return False
