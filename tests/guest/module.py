@@ -178,6 +178,11 @@ def defragmentation_is_given_back(iptables):
             raise AssertionError("a tcp-reset was taken for UDP")
         must(iptables, "-F")
         expect(2, "when all rules are gone")
+        # Conntrack wants fragments put together as well, for as long as a rule wants conntrack.
+        must(iptables, "-A", *RULE, "--track")
+        expect(1, "with a rule that follows connections")
+        must(iptables, "-D", *RULE, "--track")
+        expect(2, "when that is gone")
     unload()
 
 
