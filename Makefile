@@ -83,7 +83,7 @@ vm:
 	@scripts/vm || [ $$? -lt 124 ]
 
 lint:
-	scripts/setup lint
+	scripts/setup lint extension fuzz
 	cargo fmt --check
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets -- -D warnings

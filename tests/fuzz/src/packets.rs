@@ -151,7 +151,7 @@ fn count(status: u8) {
     TALLY[at].fetch_add(1, Ordering::Relaxed);
     let counts = TALLY.each_ref().map(|count| count.load(Ordering::Relaxed));
     let sum: u64 = counts.iter().sum();
-    if sum >= 1 << 13 && sum.is_multiple_of(1 << 11) {
+    if sum >= 1 << 13 && sum % (1 << 11) == 0 {
         let [none, valid, partial, malformed, never] = counts;
         eprintln!(
             "of {sum} packets: {none} none, {valid} valid, {partial} partial, \
