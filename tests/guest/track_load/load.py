@@ -368,26 +368,36 @@ class Peers:
         self.wire.close()
 
 
+def forked(work):
+    """A process that does this, and nothing behind it; it ends with 0 where that went well."""
+    process = os.fork()
+    if process == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    return process
+
+
 class Worker:
     """A process with connections."""
 
     def __init__(self, number, plan):
         mine, its = os.pipe(), os.pipe()
-        self.process = os.fork()
-        if self.process == 0:
+
+        def work():
             os.close(mine[0])
             os.close(its[1])
-            status = 1
-            try:
-                cpus = sorted(os.sched_getaffinity(0))
-                os.sched_setaffinity(0, {cpus[number % len(cpus)]})
-                self.serve(Peers(number, plan), os.fdopen(its[0]), os.fdopen(mine[1], "w"))
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
+            cpus = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, {cpus[number % len(cpus)]})
+            self.serve(Peers(number, plan), os.fdopen(its[0]), os.fdopen(mine[1], "w"))
+
+        self.process = forked(work)
         os.close(mine[1])
         os.close(its[0])
         self.answers, self.questions = os.fdopen(mine[0]), os.fdopen(its[1], "w")
@@ -735,21 +745,15 @@ class Load:
         memory, large = (each * 2 + 16) << 16, 1 << 16
         put(f"{PARAMETERS}/track_memory", memory)
         mine, its = os.pipe(), os.pipe()
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                os.close(its[1])
-                self.hoarded(memory // 2 // large, large)
-                os.write(mine[1], b".")
-                # Until the others have had theirs.
-                os.read(its[0], 1)
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
+
+        def user():
+            os.close(its[1])
+            self.hoarded(memory // 2 // large, large)
+            os.write(mine[1], b".")
+            # Until the others have had theirs.
+            os.read(its[0], 1)
+
+        child = forked(user)
         os.close(mine[1])
         os.close(its[0])
         os.read(mine[0], 1)
